@@ -1,0 +1,53 @@
+"""What running streams can be told, from the control socket, the page or ROS: one door, one answer.
+
+Any thread submits; the loop alone executes, between two frames, so that no command meets a half-done
+step.
+"""
+
+from __future__ import annotations
+
+import queue
+from collections.abc import Callable
+from concurrent.futures import Future
+from concurrent.futures import TimeoutError as FutureTimeout
+from typing import Any
+
+Command = dict[str, Any]
+Answer = dict[str, Any]
+
+WAITING_AT_MOST = 64
+
+
+def refusal(error: str) -> Answer:
+    """The answer to a command that changed nothing."""
+    return {"ok": False, "error": error}
+
+
+class Commands:
+    """Commands on their way to the loop."""
+
+    def __init__(self) -> None:
+        self._waiting: queue.Queue[tuple[Command, Future[Answer]]] = queue.Queue(WAITING_AT_MOST)
+
+    def submit(self, command: Command, timeout_s: float = 5.0) -> Answer:
+        """Hands a command over and waits for the answer, `{"ok": ..., ...}`; never raises."""
+        future: Future[Answer] = Future()
+        try:
+            self._waiting.put_nowait((command, future))
+        except queue.Full:
+            return refusal("too many commands are waiting")
+        try:
+            return future.result(timeout_s)
+        except FutureTimeout:
+            future.cancel()
+            return refusal(f"no answer within {timeout_s:g} s")
+
+    def execute(self, how: Callable[[Command], Answer]) -> None:
+        """Runs all that wait, in the loop's thread."""
+        while True:
+            try:
+                command, future = self._waiting.get_nowait()
+            except queue.Empty:
+                return
+            if future.set_running_or_notify_cancel():
+                future.set_result(how(command))

@@ -1,0 +1,301 @@
+"""Settings: a tree of frozen dataclasses, read once at start.
+
+Defaults, then a YAML file, then `--set section.key=value`, then the options of the command line. A
+field's default and its words stand on one line, and `--help` and the docs are made from them. Unknown
+keys are refused with the nearest known one, a wrong type with key, value and type.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import types
+import typing
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+import yaml
+
+from aam_edge.errors import UsageError
+
+T = TypeVar("T")
+
+
+def setting(default: T, words: str) -> T:
+    """A field with its default and its meaning."""
+    return typing.cast(T, field(default=default, metadata={"words": words}))
+
+
+def section(kind: type[T]) -> T:
+    """A field that is a tree of its own."""
+    return typing.cast(T, field(default_factory=kind))
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SourceConfig:
+    """Where pictures and sound come from."""
+
+    cameras: tuple[str, ...] = setting((), "0, /dev/video2, rtsp://..., a file, a folder, synthetic, demo; none: camera 0 or demo")
+    size: str | None = setting(None, "WxH asked of a camera")
+    fps: float | None = setting(None, "frames a second asked of a camera; rate of an image folder")
+    pixel_format: str | None = setting(None, "four letters asked of a camera, such as MJPG or YUYV")
+    accept_nearest: bool = setting(False, "take what the camera gives instead of what was asked")
+    mic: str | None = setting(None, "device name or number, file (the sound track), none; default: file for files, else none")
+    pace: Literal["real", "every"] = setting("real", "files: real time with drops, or every frame")
+    loop: bool = setting(False, "start a file again when it ends")
+    stall_s: float = setting(2.0, "a camera silent for so long counts as lost and is opened again")
+    retry_max_s: float = setting(5.0, "longest wait between two tries to open a lost camera")
+
+    def __post_init__(self) -> None:
+        if self.size is not None:
+            parse_size(self.size)
+        at_least("source.fps", self.fps, 0.01)
+        at_least("source.stall_s", self.stall_s, 0.1)
+        at_least("source.retry_max_s", self.retry_max_s, 0.1)
+        if self.pixel_format is not None and len(self.pixel_format) != 4:
+            raise UsageError("pixel format is wrong", self.pixel_format, "give four letters, such as MJPG")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ModelConfig:
+    """Which network runs, and on what."""
+
+    name: str = setting("nano", "a packaged network, or a weights file")
+    engine: str = setting("auto", "auto, onnx, openvino, eager")
+    precision: Literal["auto", "f32", "bf16"] = setting("auto", "auto: the fastest that the engine and machine have")
+    threads: int = setting(1, "threads of the network; more gain little and cost a core")
+    pixels: int = setting(192 * 256, "wanted area of the network's input, pixels")
+
+    def __post_init__(self) -> None:
+        at_least("model.threads", self.threads, 1)
+        at_least("model.pixels", self.pixels, 96 * 96)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ReadoutConfig:
+    """How targets are read from the density."""
+
+    max_targets: int = setting(8, "targets published at most, 1 to 8")
+    least_score: float = setting(0.02, "smallest mass within 2 sigma that makes a target")
+    keep_s: float = setting(0.5, "a target out of sight for so long loses its id")
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.max_targets <= 8:
+            raise UsageError("setting is out of range", f"readout.max_targets={self.max_targets}", "give 1 to 8")
+        at_least("readout.least_score", self.least_score, 0.0)
+        at_least("readout.keep_s", self.keep_s, 0.0)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class CurveConfig:
+    """Keys of the encrypted sockets."""
+
+    public: str | None = setting(None, "file with this side's public key")
+    secret: str | None = setting(None, "file with this side's secret key")
+    allowed: str | None = setting(None, "folder with the public keys of those who may connect")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ZmqConfig:
+    """The ZeroMQ sockets."""
+
+    pub: str = setting("tcp://127.0.0.1:5560", "where maps are published; none switches it off")
+    control: str = setting("tcp://127.0.0.1:5561", "where commands are taken; none switches it off")
+    hwm: int = setting(2, "messages kept for a slow subscriber before old ones are dropped")
+    map_dtype: Literal["<f2", "<f4", "u1"] = setting("<f2", "type of the published map's cells")
+    curve: CurveConfig = section(CurveConfig)
+
+    def __post_init__(self) -> None:
+        at_least("zmq.hwm", self.hwm, 1)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PageConfig:
+    """The live page."""
+
+    listen: str = setting("127.0.0.1:8088", "host:port of the page; none switches it off")
+    fps: float = setting(15.0, "pictures a second sent to a browser at most")
+    width: int = setting(640, "longest side of the picture sent to a browser, pixels")
+    quality: int = setting(75, "JPEG quality, 1 to 100")
+    token: str | None = setting(None, "secret that a browser must show; needed on any address but loopback")
+
+    def __post_init__(self) -> None:
+        at_least("page.fps", self.fps, 0.1)
+        at_least("page.width", self.width, 16)
+        if not 1 <= self.quality <= 100:
+            raise UsageError("setting is out of range", f"page.quality={self.quality}", "give 1 to 100")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class NetConfig:
+    """What may be reached from outside."""
+
+    insecure: bool = setting(False, "open sockets without keys on addresses other than loopback")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Config:
+    """Everything that a run is told."""
+
+    prompts: tuple[str, ...] = setting(("free viewing",), "what to look for")
+    source: SourceConfig = section(SourceConfig)
+    model: ModelConfig = section(ModelConfig)
+    readout: ReadoutConfig = section(ReadoutConfig)
+    zmq: ZmqConfig = section(ZmqConfig)
+    page: PageConfig = section(PageConfig)
+    net: NetConfig = section(NetConfig)
+    duration_s: float | None = setting(None, "stop by itself after so many seconds")
+    frames: int | None = setting(None, "stop by itself after so many frames")
+
+    def __post_init__(self) -> None:
+        at_least("duration_s", self.duration_s, 0.0)
+        at_least("frames", self.frames, 1)
+        if not self.prompts or not all(prompt.strip() for prompt in self.prompts):
+            raise UsageError("prompt is empty", list(self.prompts), 'say what to look for, such as "free viewing"')
+
+
+def at_least(key: str, value: float | None, least: float) -> None:
+    """Refuses a setting below its least value."""
+    if value is not None and not value >= least:
+        raise UsageError("setting is out of range", f"{key}={value}", f"give at least {least:g}")
+
+
+def parse_size(text: str) -> tuple[int, int]:
+    """`640x480` to (640, 480)."""
+    width, _, height = text.lower().partition("x")
+    if not (width.isdigit() and height.isdigit() and int(width) > 0 and int(height) > 0):
+        raise UsageError("size is wrong", text, "give width x height, such as 640x480")
+    return int(width), int(height)
+
+
+def load_config(
+    file: Path | None = None,
+    sets: Iterable[str] = (),
+    options: Mapping[str, Any] | None = None,
+) -> Config:
+    """Settings from all places, later ones over earlier ones.
+
+    Args:
+        file: YAML, a map of sections.
+        sets: `section.key=value`, the value read as YAML.
+        options: dotted key to value; None values are left out.
+    """
+    tree: dict[str, Any] = {}
+    if file is not None:
+        for key, value in _flatten(read_yaml(file)).items():
+            _check_key(key, str(file))
+            tree[key] = value
+    for text in sets:
+        key, is_pair, value = text.partition("=")
+        if not is_pair:
+            raise UsageError("setting is not understood", text, "write --set section.key=value")
+        _check_key(key, "--set")
+        try:
+            tree[key] = yaml.load(value, StrictLoader)
+        except yaml.YAMLError as problem:
+            raise UsageError("setting is not YAML", text, "quote the value") from problem
+    tree |= {key: value for key, value in (options or {}).items() if value is not None}
+    return _build(Config, tree, "")
+
+
+def read_yaml(file: Path) -> dict[str, Any]:
+    """A YAML file that is a map; duplicate keys are refused."""
+    try:
+        content = yaml.load(file.read_text(), StrictLoader)
+    except (OSError, UnicodeDecodeError) as problem:
+        raise UsageError("settings file cannot be read", file, "check path and rights") from problem
+    except yaml.YAMLError as problem:
+        where = " ".join(str(problem).split())
+        raise UsageError("settings file is not YAML", f"{file}: {where}", "mend this line") from problem
+    if content is None:
+        return {}
+    if not isinstance(content, dict):
+        raise UsageError("settings file is not a map", file, "write key: value lines")
+    return content
+
+
+class StrictLoader(yaml.SafeLoader):
+    """Safe YAML that refuses a key given twice."""
+
+
+def _unique_map(loader: yaml.SafeLoader, node: yaml.MappingNode) -> dict[Any, Any]:
+    keys = [loader.construct_object(key) for key, _ in node.value]  # type: ignore[no-untyped-call]
+    for key in keys:
+        if keys.count(key) > 1:
+            raise yaml.constructor.ConstructorError(None, None, f"key given twice: {key}", node.start_mark)
+    return dict(loader.construct_mapping(node, deep=True))
+
+
+StrictLoader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _unique_map)
+
+
+def known_settings() -> dict[str, tuple[Any, str]]:
+    """Every dotted key with its default and its words."""
+    return dict(_walk(Config, ""))
+
+
+def _walk(kind: type[Any], prefix: str) -> Iterable[tuple[str, tuple[Any, str]]]:
+    for f in dataclasses.fields(kind):
+        if f.default_factory is not dataclasses.MISSING:
+            yield from _walk(typing.cast(type[Any], f.default_factory), f"{prefix}{f.name}.")
+        else:
+            yield f"{prefix}{f.name}", (f.default, f.metadata["words"])
+
+
+def _flatten(tree: Mapping[Any, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in tree.items():
+        if isinstance(value, Mapping):
+            flat |= _flatten(value, f"{prefix}{key}.")
+        else:
+            flat[f"{prefix}{key}"] = value
+    return flat
+
+
+def _check_key(key: str, where: str) -> None:
+    known = known_settings()
+    if key not in known:
+        near = difflib.get_close_matches(key, known, n=1, cutoff=0.0)
+        raise UsageError("unknown setting", f"{key}, {where}", f"did you mean {near[0]}?")
+
+
+def _build(kind: type[T], flat: Mapping[str, Any], prefix: str) -> T:
+    hints = typing.get_type_hints(kind)
+    values: dict[str, Any] = {}
+    for f in dataclasses.fields(kind):  # type: ignore[arg-type]
+        key = f"{prefix}{f.name}"
+        if f.default_factory is not dataclasses.MISSING:
+            values[f.name] = _build(hints[f.name], flat, f"{key}.")
+        elif key in flat:
+            values[f.name] = _convert(key, flat[key], hints[f.name])
+    return kind(**values)
+
+
+def _convert(key: str, value: Any, hint: Any) -> Any:
+    """Checks a value against a field's type; numbers and lists are taken in their near forms."""
+    if typing.get_origin(hint) in (typing.Union, types.UnionType):
+        if value is None:
+            return None
+        hint = next(h for h in typing.get_args(hint) if h is not type(None))
+    if typing.get_origin(hint) is Literal:
+        if value in typing.get_args(hint):
+            return value
+        choices = " or ".join(map(str, typing.get_args(hint)))
+        raise UsageError("setting has no such value", f"{key}={value}", f"give {choices}")
+    if typing.get_origin(hint) is tuple:
+        items = value if isinstance(value, (list, tuple)) else [value]
+        return tuple(_convert(key, item, str) for item in items)
+    if hint is str and isinstance(value, (str, int, float)) and not isinstance(value, bool):
+        return str(value)
+    if hint is float and isinstance(value, (int, float)) and not isinstance(value, bool):
+        return float(value)
+    if hint is float and isinstance(value, str):  # YAML 1.1 reads 1e3 as text
+        try:
+            return float(value)
+        except ValueError:
+            pass
+    if type(value) is hint:
+        return value
+    raise UsageError("setting has the wrong type", f"{key}={value!r}", f"give a {hint.__name__}")

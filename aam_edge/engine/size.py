@@ -1,0 +1,30 @@
+"""The network's input size for a source of a given shape."""
+
+from __future__ import annotations
+
+import math
+
+STRIDE = 32
+"""Sides of the network's input are multiples of this."""
+INPUT_PIXELS = 192 * 256
+SMALLEST_SIDE, LARGEST_SIDE = 96, 512
+
+
+def input_size(width: int, height: int, pixels: int = INPUT_PIXELS) -> tuple[int, int]:
+    """(H, W) of the input that keeps the source's aspect best at about `pixels` pixels.
+
+    Aspects between 1:4 and 4:1 are kept within 10 %; beyond, the nearest that the limits allow.
+
+    Args:
+        width, height: of the source, pixels, at least 1.
+        pixels: wanted area of the input; the area found is within 15 % of it.
+    """
+    sides = range(SMALLEST_SIDE, LARGEST_SIDE + 1, STRIDE)
+    fits = [(h, w) for h in sides for w in sides if abs(math.log(h * w / pixels)) < 0.15]
+
+    def misfit(size: tuple[int, int]) -> tuple[float, float]:
+        stretch = abs(math.log(size[1] / size[0] * height / width))
+        # Within 3 % of the best aspect the area decides.
+        return round(stretch / 0.03), abs(math.log(size[0] * size[1] / pixels))
+
+    return min(fits, key=misfit)

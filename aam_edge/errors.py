@@ -1,0 +1,57 @@
+"""What can go wrong, one kind for each exit code.
+
+    AamEdgeError
+    ├── UsageError      2  an option or setting is wrong
+    ├── SourceError     3  a camera, file or microphone cannot be opened, or was lost for good
+    ├── ModelError      4  network, weights or engine
+    ├── SinkError       5  a port is taken, a bridge refuses
+    └── DataError       6  data set, recording or calibration file
+
+Each takes what happened, the value, and what to do, and writes one line of them. Exit code 0 is done,
+or asked to stop and stopped; 1 is a defect of aam-edge.
+"""
+
+from __future__ import annotations
+
+
+class AamEdgeError(Exception):
+    """A problem that the user can mend; its text is one line."""
+
+    exit_code = 1
+
+    def __init__(self, what: str, value: object, todo: str):
+        super().__init__(what, value, todo)
+        self.what, self.value, self.todo = what, value, todo
+
+    def __str__(self) -> str:
+        return " ".join(f"{self.what} ({self.value}): {self.todo}".split())
+
+
+class UsageError(AamEdgeError):
+    """An option or setting has a value that cannot be used."""
+
+    exit_code = 2
+
+
+class SourceError(AamEdgeError):
+    """A source cannot be opened or was lost for good."""
+
+    exit_code = 3
+
+
+class ModelError(AamEdgeError):
+    """A network, its weights or its engine cannot be used."""
+
+    exit_code = 4
+
+
+class SinkError(AamEdgeError):
+    """An output cannot be opened."""
+
+    exit_code = 5
+
+
+class DataError(AamEdgeError):
+    """A data set, recording or calibration file cannot be read."""
+
+    exit_code = 6

@@ -1,0 +1,274 @@
+"""What passes between the rooms: frozen, typed, with units.
+
+Points are (x, y) in source pixels, x right, y down, the centre of the top left pixel is (0, 0). Times
+are integer nanoseconds of UNIX time. A map's cell (i, j) covers x in [j W/w, (j+1) W/w) measured from
+the picture's left edge, so the centre of cell j is at pixel x = (j + 0.5) W/w - 0.5. Bearings are
+radians, REP 103, from the camera's optical frame (z forward, x right, y down): yaw is positive to the
+left, pitch is positive downwards.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, fields, replace
+from typing import Any, TypeVar
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from aam_edge import wire
+
+SOUND_RATE_HZ = 16_000
+"""Rate of all sound inside aam-edge."""
+
+Image = NDArray[np.uint8]
+Map = NDArray[np.float32]
+Samples = NDArray[np.float32]
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Frame:
+    """One picture of one camera. Takes its array over: nobody writes to it afterwards."""
+
+    image: Image
+    """(H, W, 3), BGR, as the source delivered it."""
+    capture_ns: int
+    """UNIX time of the exposure or, where the source is silent about it, of the grab."""
+    camera: str
+    frame_id: int
+    """Rises by 1 a frame that the source delivered, so holes show what was dropped."""
+    gap: int = 0
+    """Frames of this camera that are missing before this one."""
+
+    def __post_init__(self) -> None:
+        shape = self.image.shape
+        if self.image.ndim != 3 or shape[2] != 3 or 0 in shape or self.image.dtype != np.uint8:
+            raise ValueError(f"image must be (H, W, 3) uint8, got {shape} {self.image.dtype}")
+        self.image.flags.writeable = False
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(W, H), pixels."""
+        return self.image.shape[1], self.image.shape[0]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Sound:
+    """A run of samples: a block from a source, or the window behind a frame."""
+
+    samples: Samples
+    """(n,), mono, SOUND_RATE_HZ, -1..1."""
+    start_ns: int
+    """UNIX time of the first sample."""
+
+    def __post_init__(self) -> None:
+        if self.samples.ndim != 1 or self.samples.dtype != np.float32:
+            raise ValueError(f"samples must be (n,) float32, got {self.samples.shape}")
+        self.samples.flags.writeable = False
+
+    @property
+    def end_ns(self) -> int:
+        """UNIX time just after the last sample."""
+        return self.start_ns + len(self.samples) * 1_000_000_000 // SOUND_RATE_HZ
+
+    @property
+    def level_db(self) -> float:
+        """Root mean square over full scale, dB; -120 for silence."""
+        if not len(self.samples):
+            return -120.0
+        power = float(np.mean(np.square(self.samples, dtype=np.float64)))
+        return max(-120.0, 10 * float(np.log10(power + 1e-12)))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Observation:
+    """A frame with the sound behind it."""
+
+    frame: Frame
+    sound: Sound | None = None
+    """The trailing window that ends at the frame's capture, or as near before it as was heard."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class RawAttention:
+    """What the network says of one frame for one prompt."""
+
+    density: Map
+    """(h, w), > 0, sums to 1."""
+    variance: Map
+    """(h, w), variance of the log-density's error."""
+    dt_s: float
+    """Seconds since the camera's previous frame; 0 for the first."""
+    cut: bool
+    presence: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """A place worth a look."""
+
+    id: int
+    """Stays with the place from frame to frame; never used again for another."""
+    x: float
+    y: float
+    sigma_px: float
+    score: float
+    """Mass of the density within 2 sigma, 0..1."""
+    yaw: float | None = None
+    pitch: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Gaze:
+    """The next point to look at."""
+
+    x: float
+    y: float
+    yaw: float | None = None
+    pitch: float | None = None
+    target_id: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SoundReading:
+    """What part sound had in a map."""
+
+    gate: float
+    """0 (unused) to 1."""
+    level_db: float
+
+
+@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
+class Attention:
+    """Where to look: the message that leaves (CONTRACT 2)."""
+
+    camera: str
+    frame_id: str
+    capture_ns: int
+    prompt: str
+    image: tuple[int, int]
+    """(W, H) of the source picture."""
+    density: Map
+    """(h, w), float32, >= 0, sums to 1."""
+    entropy: float
+    """Bits; log2(h w) is "looks nowhere"."""
+    targets: tuple[Target, ...] = ()
+    """Best first, at most 8."""
+    gaze: Gaze | None = None
+    presence: float | None = None
+    uncertainty: float = 0.0
+    """Mean relative standard error of the density."""
+    sound: SoundReading | None = None
+    dt_s: float = 0.0
+    cut: bool = False
+    gap: int = 0
+    prompt_index: int = 0
+    prompt_id: int = 0
+    """Changes with every change of prompt."""
+    model: str = ""
+    weights: str = ""
+    """First 12 hex digits of the hash of the weights."""
+    seq: int = 0
+    publish_ns: int = 0
+
+    @property
+    def topic(self) -> str:
+        """Where it is published."""
+        return f"attention/{self.camera}/{self.prompt_index}"
+
+    def published(self, seq: int, publish_ns: int) -> Attention:
+        """The same with what only the publisher knows."""
+        return replace(self, seq=seq, publish_ns=publish_ns)
+
+    def to_bytes(self, dtype: wire.MapType = "<f2") -> bytes:
+        """The msgpack map of CONTRACT 2, without topic."""
+        message: dict[str, Any] = {"schema": wire.SCHEMA}
+        message |= {name: getattr(self, name) for name in _PLAIN_FIELDS}
+        message["image"] = list(self.image)
+        message["map"] = wire.encode_map(self.density, dtype)
+        message["targets"] = [_as_map(target) for target in self.targets]
+        message["gaze"] = None if self.gaze is None else _as_map(self.gaze)
+        message["sound"] = None if self.sound is None else _as_map(self.sound)
+        return wire.pack(message)
+
+    @classmethod
+    def from_bytes(cls, body: bytes) -> Attention:
+        """Reads what `to_bytes` wrote, fields of later minor versions ignored; else ValueError."""
+        message = wire.unpack(body)
+        if message.get("schema") != wire.SCHEMA:
+            raise ValueError(f"schema {wire.SCHEMA} is expected, got {message.get('schema')}")
+        try:
+            plain = {name: message[name] for name in _PLAIN_FIELDS if name in message}
+            gaze, sound = message["gaze"], message["sound"]
+            return cls(
+                **plain,
+                image=(message["image"][0], message["image"][1]),
+                density=wire.decode_map(message["map"]),
+                targets=tuple(_from_map(Target, target) for target in message["targets"]),
+                gaze=None if gaze is None else _from_map(Gaze, gaze),
+                sound=None if sound is None else _from_map(SoundReading, sound),
+            )
+        except (KeyError, TypeError, IndexError) as problem:
+            raise ValueError(f"not an attention message: {problem!r}") from problem
+
+    def heatmap(self, image: Image) -> Image:
+        """The picture (H, W, 3) BGR with the density over it, red where it is highest."""
+        height, width = image.shape[:2]
+        relative = self.density / self.density.max()
+        heat = cv2.resize(np.sqrt(relative), (width, height), interpolation=cv2.INTER_LINEAR)
+        colours = cv2.applyColorMap((heat * 255).astype(np.uint8), cv2.COLORMAP_TURBO)
+        opacity = (0.65 * heat)[:, :, None]
+        return np.asarray(image * (1 - opacity) + colours * opacity, np.uint8)
+
+
+_NESTED = ("image", "density", "targets", "gaze", "sound")
+_PLAIN_FIELDS = tuple(f.name for f in fields(Attention) if f.name not in _NESTED)
+
+
+def _as_map(message: Target | Gaze | SoundReading) -> dict[str, Any]:
+    return {f.name: getattr(message, f.name) for f in fields(message)}
+
+
+def _from_map(kind: type[T], values: dict[str, Any]) -> T:
+    known = {f.name for f in fields(kind)}  # type: ignore[arg-type]
+    return kind(**{name: value for name, value in values.items() if name in known})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Health:
+    """How the stream is doing, once a second (CONTRACT 2)."""
+
+    rate_hz: float
+    latency_ms: dict[str, float]
+    """p50 and p99 from capture to publish, over the last seconds."""
+    stages_ms: dict[str, float]
+    """Median time of each stage of the loop."""
+    dropped: dict[str, int]
+    """By place, since the start."""
+    source_state: dict[str, str]
+    """By camera: opening, live, lost, ended."""
+    sinks: dict[str, str]
+    """By name: ok, or what is wrong."""
+    engine: str
+    device: str
+    rss_bytes: int
+    uptime_s: float
+    warnings: tuple[str, ...] = field(default=())
+
+    def to_bytes(self) -> bytes:
+        """The msgpack map of CONTRACT 2, without topic."""
+        plain = {f.name: getattr(self, f.name) for f in fields(self)}
+        plain["warnings"] = list(self.warnings)
+        return wire.pack({"schema": wire.SCHEMA} | plain)
+
+    @classmethod
+    def from_bytes(cls, body: bytes) -> Health:
+        """Reads what `to_bytes` wrote; ValueError if it is something else."""
+        message = wire.unpack(body)
+        known = {f.name for f in fields(cls)}
+        try:
+            values = {name: value for name, value in message.items() if name in known}
+            return cls(**values | {"warnings": tuple(message["warnings"])})
+        except (KeyError, TypeError) as problem:
+            raise ValueError(f"not a health message: {problem!r}") from problem

@@ -1,0 +1,1 @@
+"""Our causal network: vision, decoder and the Fokker-Planck filter (DESIGN 4 and 5)."""

@@ -1,0 +1,60 @@
+"""Between a source's thread and the loop."""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from typing import Generic, TypeVar
+
+T = TypeVar("T")
+
+
+class Ended(Exception):
+    """Nothing more will come through this door."""
+
+
+class Mailbox(Generic[T]):
+    """A slot between a source and the loop.
+
+    With room for one, the newest item wins and a lost one is counted; that is for cameras and files at
+    real pace. With `wait=True` a full box makes the source wait, so that every frame is seen.
+    """
+
+    def __init__(self, room: int = 1, *, wait: bool = False) -> None:
+        self._items: deque[T] = deque()
+        self._room, self._wait = room, wait
+        self._ended = False
+        self._changed = threading.Condition()
+        self.dropped = 0
+
+    def put(self, item: T) -> bool:
+        """Adds the item; False if the box has ended and it was refused."""
+        with self._changed:
+            if self._wait:
+                self._changed.wait_for(lambda: len(self._items) < self._room or self._ended)
+            if self._ended:
+                return False
+            if len(self._items) >= self._room:
+                self._items.popleft()
+                self.dropped += 1
+            self._items.append(item)
+            self._changed.notify_all()
+            return True
+
+    def take(self, timeout_s: float) -> T | None:
+        """Returns the next item, None if none came in time; raises Ended after the last."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._items or self._ended, timeout_s)
+            if self._items:
+                item = self._items.popleft()
+                self._changed.notify_all()
+                return item
+            if self._ended:
+                raise Ended
+            return None
+
+    def end(self) -> None:
+        """No item will follow; what is inside can still be taken."""
+        with self._changed:
+            self._ended = True
+            self._changed.notify_all()

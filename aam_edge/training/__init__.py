@@ -1,0 +1,1 @@
+"""The offline side: gaze data, losses, metrics, fitting and export. Nothing else imports it."""

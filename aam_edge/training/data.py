@@ -1,0 +1,89 @@
+"""Gaze sets on disk: photos, people's fixations, and the splits.
+
+A set is a folder with `images/<id>.jpg`, `splits.json` (`train`, `val`: lists of ids) and
+`fixations.npz`: `image_id`, `image_size` (w, h of the original), `sigma` (blur of the density as a
+fraction of the picture's width, about one degree of visual angle); per trial `trial_image`,
+`trial_box`; per fixation `trial`, `order`, `x`, `y` (fractions of width and height).
+"""
+
+from __future__ import annotations
+
+import json
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from aam_edge.errors import DataError
+from aam_edge.training.metrics import Map, Points, to_density
+
+LONG_SIDE_CELLS = 128
+"""The grid on which maps are compared: this many cells along the long side, near-square."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Photo:
+    """One photo with all people's fixations on it."""
+
+    gaze_set: str
+    image_id: str
+    path: Path
+    points: Points
+    size: tuple[int, int]
+    """Width and height of the original in pixels."""
+    sigma: float
+    """Blur of the human density, fraction of the width."""
+
+    def image(self) -> NDArray[np.uint8]:
+        """(H, W, 3), BGR."""
+        image = cv2.imread(str(self.path), cv2.IMREAD_COLOR)
+        if image is None:
+            raise DataError("photo cannot be read", self.path, "restore it or take it out of splits")
+        return np.asarray(image, np.uint8)
+
+    def grid(self) -> tuple[int, int]:
+        """(rows, columns) of the grid on which maps are compared."""
+        width, height = self.size
+        unit = LONG_SIDE_CELLS / max(width, height)
+        return max(1, round(unit * height)), max(1, round(unit * width))
+
+    def density(self, shape: tuple[int, int]) -> Map:
+        """The human density on a grid: one Gaussian a fixation, sampled at cell centres, sum 1."""
+        return human_density(self.points, shape, self.sigma)
+
+
+def human_density(points: Points, shape: tuple[int, int], sigma: float) -> Map:
+    """Sum of one Gaussian a point; sigma is a fraction of the width, on near-square cells."""
+    rows, columns = shape
+    s = sigma * columns
+    along_x = np.exp(-((np.arange(columns) + 0.5 - points[:, :1] * columns) ** 2) / (2 * s * s))
+    along_y = np.exp(-((np.arange(rows) + 0.5 - points[:, 1:] * rows) ** 2) / (2 * s * s))
+    return to_density(along_y.T @ along_x)
+
+
+def read_gaze_set(folder: Path, split: str) -> list[Photo]:
+    """All photos of one split that have fixations, in the order of the split."""
+    try:
+        with np.load(folder / "fixations.npz") as archive:
+            table = {name: archive[name] for name in archive.files}
+        ids = json.loads((folder / "splits.json").read_text())[split]
+    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as problem:
+        raise DataError("gaze set cannot be read", folder, f"check its files ({problem})") from problem
+    index = {str(name): i for i, name in enumerate(table["image_id"])}
+    owner = table["trial_image"][table["trial"]]
+    # In search sets (they have target boxes) the first fixation is a forced start point.
+    first = int(np.isfinite(table["trial_box"]).any())
+    photos = []
+    for image_id in ids:
+        i = index[image_id]
+        mine = (owner == i) & (table["order"] >= first)
+        points = np.stack([table["x"][mine], table["y"][mine]], axis=1).astype(np.float64)
+        if len(points):
+            width, height = (int(n) for n in table["image_size"][i])
+            path = folder / "images" / f"{image_id}.jpg"
+            sigma = float(table["sigma"][i])
+            photos.append(Photo(folder.name, image_id, path, points, (width, height), sigma))
+    return photos
