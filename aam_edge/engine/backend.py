@@ -1,0 +1,23 @@
+"""What a runtime must do to run the network: load once, bind a stream's buffers, run a step."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol
+
+from aam_edge.engine.buffers import Buffers
+
+Runner = Callable[[int], None]
+"""Runs one step that reads state `turn` and writes the other."""
+
+
+class Backend(Protocol):
+    """A network loaded into a runtime. One thread uses it."""
+
+    name: str
+    precision: str
+    """f32 or bf16: what the network computes in."""
+    device: str
+
+    def bind(self, buffers: Buffers) -> Runner:
+        """Ties a stream's buffers to the network; cheap enough to do again when prompts change."""

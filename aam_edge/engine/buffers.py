@@ -1,0 +1,80 @@
+"""The arrays that one stream's steps read and write: made once, bound once.
+
+The state is kept twice: a step reads one copy and writes the other, and the next step turns them
+round. So nothing is allocated or copied while a stream runs.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+MAP_STRIDE = 4
+DRIFT_STRIDE = 16
+PROMPT_CHANNELS = 128
+LARGEST_VARIANCE = 1e4
+STATE_NAMES = ("log_density", "variance", "luminance", "drift")
+
+Array = NDArray[Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """What a stream's arrays depend on."""
+
+    prompts: int
+    height: int
+    width: int
+    """Of the network's input, multiples of 32."""
+
+    @property
+    def map(self) -> tuple[int, int]:
+        """(h, w) of the density."""
+        return self.height // MAP_STRIDE, self.width // MAP_STRIDE
+
+
+class Buffers:
+    """One camera's inputs, outputs and twofold state."""
+
+    def __init__(self, shape: Shape):
+        self.shape = shape
+        self.image = np.zeros((1, shape.height, shape.width, 3), np.uint8)
+        self.prompt = np.zeros((1, shape.prompts, PROMPT_CHANNELS), np.float32)
+        self.dt_s = np.zeros(1, np.float32)
+        self.density = np.zeros((1, shape.prompts, *shape.map), np.float32)
+        self.cut = np.zeros(1, np.float32)
+        self._states = (initial_state(shape), initial_state(shape))
+        self.turn = 0
+        """Which copy of the state the next step reads."""
+
+    @property
+    def state(self) -> dict[str, Array]:
+        """What the next step reads."""
+        return self._states[self.turn]
+
+    def inputs(self, turn: int) -> dict[str, Array]:
+        """Every input of the graph by name, when the step reads state `turn`."""
+        plain: dict[str, Array] = {"image": self.image, "prompt": self.prompt, "dt_s": self.dt_s}
+        return plain | self._states[turn]
+
+    def outputs(self, turn: int) -> dict[str, Array]:
+        """Every output of the graph by name, when the step reads state `turn`."""
+        plain: dict[str, Array] = {"density": self.density, "cut": self.cut}
+        written = self._states[1 - turn]
+        return plain | {f"next_{name}": array for name, array in written.items()}
+
+
+def initial_state(shape: Shape) -> dict[str, Array]:
+    """The state before the first frame: it looks nowhere and knows nothing."""
+    height, width = shape.map
+    maps = (1, shape.prompts, height, width)
+    drift = (1, 2, shape.height // DRIFT_STRIDE, shape.width // DRIFT_STRIDE)
+    return {
+        "log_density": np.full(maps, -np.log(height * width), np.float32),
+        "variance": np.full(maps, LARGEST_VARIANCE, np.float32),
+        "luminance": np.zeros((1, 1, height, width), np.float32),
+        "drift": np.zeros(drift, np.float32),
+    }

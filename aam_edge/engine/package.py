@@ -1,0 +1,110 @@
+"""A network on disk: three files beside each other, one name.
+
+    nano.json         manifest: what it is, its hashes, what it can do
+    nano.onnx         the graph of one step, without weights
+    nano.safetensors  all weights, half precision, stored once
+
+The graph names the tensors as external data inside the safetensors file, so ONNX Runtime and OpenVINO
+read the very bytes that torch reads.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from aam_edge.errors import ModelError
+
+FORMAT = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Package:
+    """A network whose files are there and whole."""
+
+    name: str
+    graph: Path
+    tensors: Path
+    manifest: dict[str, Any]
+
+    @property
+    def weights_id(self) -> str:
+        """First 12 hex digits of the hash of the weights."""
+        return str(self.manifest["tensors_sha256"])[:12]
+
+    @property
+    def follows_prompts(self) -> bool:
+        """Whether the map depends on the prompt."""
+        return bool(self.manifest["follows_prompts"])
+
+
+def packaged_names() -> list[str]:
+    """The networks that came with aam-edge."""
+    return sorted(path.stem for path in packaged_folder().glob("*.json"))
+
+
+def packaged_folder() -> Path:
+    """Where they lie."""
+    return Path(str(files("aam_edge.weights")))
+
+
+def find_package(name: str) -> Package:
+    """A packaged network by name, or one by the path of its .safetensors or .json file.
+
+    Raises:
+        ModelError: not there, of a later format, or damaged.
+    """
+    path = Path(name)
+    if path.suffix not in (".safetensors", ".json", ".onnx"):
+        path = packaged_folder() / f"{name}.json"
+        if not path.is_file():
+            known = ", ".join(packaged_names())
+            raise ModelError("unknown model", name, f"give one of {known}, or a .safetensors file")
+    if not path.is_file():
+        raise ModelError("weights file is not there", path, "check the path")
+    manifest = _read_manifest(path.with_suffix(".json"))
+    package = Package(
+        str(manifest["name"]), path.with_suffix(".onnx"), path.with_suffix(".safetensors"), manifest
+    )
+    _check_hash(package.tensors, str(manifest["tensors_sha256"]))
+    _check_hash(package.graph, str(manifest["graph_sha256"]))
+    return package
+
+
+def _read_manifest(path: Path) -> dict[str, Any]:
+    try:
+        manifest = json.loads(path.read_text())
+    except FileNotFoundError as problem:
+        todo = "keep .json, .onnx and .safetensors together"
+        raise ModelError("manifest of the weights is not there", path, todo) from problem
+    except (OSError, ValueError) as problem:
+        raise ModelError("manifest of the weights cannot be read", path, "export it anew") from problem
+    needed = ("format", "name", "tensors_sha256", "graph_sha256", "follows_prompts")
+    missing = [key for key in needed if not isinstance(manifest, dict) or key not in manifest]
+    if missing:
+        raise ModelError("manifest of the weights lacks a key", f"{path}: {missing[0]}", "export it anew")
+    if manifest["format"] != FORMAT:
+        found = f"{path}: format {manifest['format']}, known {FORMAT}"
+        raise ModelError("weights are of another format", found, "update aam-edge or export anew")
+    return dict(manifest)
+
+
+def file_hash(path: Path) -> str:
+    """SHA-256 of a file, hex."""
+    with path.open("rb") as file:
+        return hashlib.sha256(file.read()).hexdigest()
+
+
+def _check_hash(path: Path, expected: str) -> None:
+    try:
+        found = file_hash(path)
+    except OSError as problem:
+        todo = "keep .json, .onnx and .safetensors together"
+        raise ModelError("weights file cannot be read", path, todo) from problem
+    if found != expected:
+        value = f"{path.name}: {found[:12]}, manifest says {expected[:12]}"
+        raise ModelError("weights have a wrong hash", value, "copy or install them again")

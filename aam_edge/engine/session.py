@@ -1,0 +1,128 @@
+"""One camera's stream through the network: owns the state that lives across frames."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from typing import Any
+
+import cv2
+
+from aam_edge.engine.backend import Backend
+from aam_edge.engine.buffers import Buffers, Shape, initial_state
+from aam_edge.engine.size import INPUT_PIXELS, input_size
+from aam_edge.messages import Observation, RawAttention
+
+logger = logging.getLogger(__name__)
+
+UNKNOWN_STEP_S = 1 / 30
+"""Taken for the time between two frames whose stamps do not rise."""
+
+
+class Session:
+    """State in, state out, frame by frame.
+
+    The input's size is chosen at the first frame, to keep its aspect. When a later frame asks for
+    another, the state starts anew.
+    """
+
+    def __init__(self, backend: Backend, prompts: Sequence[str], pixels: int = INPUT_PIXELS):
+        self.backend = backend
+        self.prompts = tuple(prompts)
+        self._pixels = pixels
+        self._size: tuple[int, int] | None = None
+        self._source: tuple[int, int] | None = None
+        self._last_ns: int | None = None
+        self.backward_stamps = 0
+        """Frames whose stamp did not rise."""
+        self.resets = 0
+        """Times the state was lost because the picture's size changed."""
+
+    def step(self, observation: Observation) -> list[RawAttention]:
+        """Takes one frame in; gives one reading a prompt."""
+        frame = observation.frame
+        self._fit(frame.size)
+        buffers = self._buffers
+        cv2.resize(frame.image, buffers.image.shape[2:0:-1], dst=buffers.image[0],
+                   interpolation=cv2.INTER_AREA)
+        dt_s = self._elapsed(frame.capture_ns)
+        buffers.dt_s[0] = dt_s
+        self._run(buffers.turn)
+        buffers.turn = 1 - buffers.turn
+        variance = buffers.state["variance"]
+        cut = bool(buffers.cut[0])
+        return [
+            RawAttention(buffers.density[0, n].copy(), variance[0, n].copy(), dt_s, cut)
+            for n in range(len(self.prompts))
+        ]
+
+    def set_prompts(self, prompts: Sequence[str]) -> None:
+        """Changes what is looked for; a prompt that stays keeps its state."""
+        old, kept = self.prompts, self.state() if self._size else None
+        self.prompts = tuple(prompts)
+        if self._size is None or kept is None or self.prompts == old:
+            return
+        turned = initial_state(Shape(len(prompts), *self._size))
+        for n, prompt in enumerate(self.prompts):
+            if prompt in old:
+                for name in ("log_density", "variance"):
+                    turned[name][0, n] = kept[name][0, old.index(prompt)]
+        turned["luminance"], turned["drift"] = kept["luminance"], kept["drift"]
+        if len(prompts) != len(old):
+            self._bind(self._size)
+        self._load(turned)
+
+    def reset(self) -> None:
+        """Forgets everything that was seen."""
+        self._last_ns = None
+        if self._size is not None:
+            self._load(initial_state(self._buffers.shape))
+
+    def state(self) -> dict[str, Any]:
+        """A copy of the state, for `restore`; arrays by name, `last_ns` and `prompts`."""
+        arrays = {} if self._size is None else {n: a.copy() for n, a in self._buffers.state.items()}
+        return {**arrays, "last_ns": self._last_ns, "prompts": self.prompts, "size": self._size}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Goes on exactly where `state` was taken."""
+        self.prompts, self._last_ns = tuple(state["prompts"]), state["last_ns"]
+        self._size = self._source = None
+        if state["size"] is not None:
+            self._bind(state["size"])
+            self._load(state)
+
+    def close(self) -> None:
+        """Lets the buffers go."""
+        self._size = self._source = None
+
+    def _fit(self, source: tuple[int, int]) -> None:
+        """Makes the input's size fit pictures of (W, H)."""
+        if source == self._source:
+            return
+        size = input_size(*source, self._pixels)
+        if self._size is not None and size != self._size:
+            self.resets += 1
+            self._last_ns = None
+            logger.warning("picture changed its shape to %dx%d: state starts anew", *source)
+        if size != self._size:
+            self._bind(size)
+        self._source = source
+
+    def _bind(self, size: tuple[int, int]) -> None:
+        self._buffers = Buffers(Shape(len(self.prompts), *size))
+        self._run = self.backend.bind(self._buffers)
+        self._size = size
+
+    def _load(self, state: dict[str, Any]) -> None:
+        for name, array in self._buffers.state.items():
+            array[...] = state[name]
+
+    def _elapsed(self, capture_ns: int) -> float:
+        """Seconds since the last frame; 0 for the first."""
+        last, self._last_ns = self._last_ns, capture_ns
+        if last is None:
+            return 0.0
+        if capture_ns <= last:
+            self.backward_stamps += 1
+            return UNKNOWN_STEP_S
+        return (capture_ns - last) / 1e9

@@ -1,0 +1,1 @@
+"""The packaged networks; read by `aam_edge.engine.package`."""
