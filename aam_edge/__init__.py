@@ -1,0 +1,47 @@
+"""aam-edge: where to look, from a camera and a microphone, in real time.
+
+The names below are all that is promised; they are loaded when first used.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+_HOME = {
+    "AamEdgeError": "errors",
+    "Attention": "messages",
+    "Frame": "messages",
+    "Gaze": "messages",
+    "Health": "messages",
+    "Model": "model_api",
+    "Observation": "messages",
+    "Sound": "messages",
+    "Stream": "model_api",
+    "Target": "messages",
+    "load": "model_api",
+    "open_source": "sources.catalog",
+    "subscribe": "subscriber",
+}
+
+__all__ = [*_HOME, "__version__"]
+
+if TYPE_CHECKING:
+    from aam_edge.errors import AamEdgeError
+    from aam_edge.messages import Attention, Frame, Gaze, Health, Observation, Sound, Target
+    from aam_edge.model_api import Model, Stream, load
+    from aam_edge.sources.catalog import open_source
+    from aam_edge.subscriber import subscribe
+
+
+def __getattr__(name: str) -> Any:
+    # A subscriber needs neither OpenCV's codecs nor ONNX Runtime: each name brings only its own.
+    if name not in _HOME:
+        raise AttributeError(f"module 'aam_edge' has no attribute {name!r}")
+    return getattr(import_module(f"aam_edge.{_HOME[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,7 +1,7 @@
 """What running streams can be told, from the control socket, the page or ROS: one door, one answer.
 
-Any thread submits; the loop alone executes, between two frames, so that no command meets a half-done
-step.
+Any thread submits; the loop alone executes, between two frames, so that no command meets a
+half-done step.
 """
 
 from __future__ import annotations

@@ -1,14 +1,16 @@
 """Settings: a tree of frozen dataclasses, read once at start.
 
 Defaults, then a YAML file, then `--set section.key=value`, then the options of the command line. A
-field's default and its words stand on one line, and `--help` and the docs are made from them. Unknown
-keys are refused with the nearest known one, a wrong type with key, value and type.
+field's default and its words stand on one line, and `--help` and the docs are made from them.
+Unknown keys are refused with the nearest known one, a wrong type with key, value and type.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import difflib
+import math
+import re
 import types
 import typing
 from collections.abc import Iterable, Mapping
@@ -23,26 +25,34 @@ from aam_edge.errors import UsageError
 T = TypeVar("T")
 
 
+TYPE_WORDS = {str: "text", int: "a whole number", float: "a number", bool: "true or false"}
+
+
 def setting(default: T, words: str) -> T:
     """A field with its default and its meaning."""
-    return typing.cast(T, field(default=default, metadata={"words": words}))
+    return field(default=default, metadata={"words": words})
 
 
 def section(kind: type[T]) -> T:
     """A field that is a tree of its own."""
-    return typing.cast(T, field(default_factory=kind))
+    return field(default_factory=kind)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SourceConfig:
     """Where pictures and sound come from."""
 
-    cameras: tuple[str, ...] = setting((), "0, /dev/video2, rtsp://..., a file, a folder, synthetic, demo; none: camera 0 or demo")
+    cameras: tuple[str, ...] = setting(
+        (), "0, /dev/video2, rtsp://..., a file, a folder, synthetic, demo; none: camera 0 or demo"
+    )
     size: str | None = setting(None, "WxH asked of a camera")
     fps: float | None = setting(None, "frames a second asked of a camera; rate of an image folder")
     pixel_format: str | None = setting(None, "four letters asked of a camera, such as MJPG or YUYV")
     accept_nearest: bool = setting(False, "take what the camera gives instead of what was asked")
-    mic: str | None = setting(None, "device name or number, file (the sound track), none; default: file for files, else none")
+    mic: str | None = setting(
+        None,
+        "device name or number, file (the sound track), none; default: file for files, else none",
+    )
     pace: Literal["real", "every"] = setting("real", "files: real time with drops, or every frame")
     loop: bool = setting(False, "start a file again when it ends")
     stall_s: float = setting(2.0, "a camera silent for so long counts as lost and is opened again")
@@ -55,7 +65,9 @@ class SourceConfig:
         at_least("source.stall_s", self.stall_s, 0.1)
         at_least("source.retry_max_s", self.retry_max_s, 0.1)
         if self.pixel_format is not None and len(self.pixel_format) != 4:
-            raise UsageError("pixel format is wrong", self.pixel_format, "give four letters, such as MJPG")
+            raise UsageError(
+                "pixel format is wrong", self.pixel_format, "give four letters, such as MJPG"
+            )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -64,7 +76,9 @@ class ModelConfig:
 
     name: str = setting("nano", "a packaged network, or a weights file")
     engine: str = setting("auto", "auto, onnx, openvino, eager")
-    precision: Literal["auto", "f32", "bf16"] = setting("auto", "auto: the fastest that the engine and machine have")
+    precision: Literal["auto", "f32", "bf16"] = setting(
+        "auto", "auto: the fastest that the engine and machine have"
+    )
     threads: int = setting(1, "threads of the network; more gain little and cost a core")
     pixels: int = setting(192 * 256, "wanted area of the network's input, pixels")
 
@@ -83,18 +97,11 @@ class ReadoutConfig:
 
     def __post_init__(self) -> None:
         if not 1 <= self.max_targets <= 8:
-            raise UsageError("setting is out of range", f"readout.max_targets={self.max_targets}", "give 1 to 8")
+            raise UsageError(
+                "setting is out of range", f"readout.max_targets={self.max_targets}", "give 1 to 8"
+            )
         at_least("readout.least_score", self.least_score, 0.0)
         at_least("readout.keep_s", self.keep_s, 0.0)
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class CurveConfig:
-    """Keys of the encrypted sockets."""
-
-    public: str | None = setting(None, "file with this side's public key")
-    secret: str | None = setting(None, "file with this side's secret key")
-    allowed: str | None = setting(None, "folder with the public keys of those who may connect")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -105,7 +112,6 @@ class ZmqConfig:
     control: str = setting("tcp://127.0.0.1:5561", "where commands are taken; none switches it off")
     hwm: int = setting(2, "messages kept for a slow subscriber before old ones are dropped")
     map_dtype: Literal["<f2", "<f4", "u1"] = setting("<f2", "type of the published map's cells")
-    curve: CurveConfig = section(CurveConfig)
 
     def __post_init__(self) -> None:
         at_least("zmq.hwm", self.hwm, 1)
@@ -119,13 +125,17 @@ class PageConfig:
     fps: float = setting(15.0, "pictures a second sent to a browser at most")
     width: int = setting(640, "longest side of the picture sent to a browser, pixels")
     quality: int = setting(75, "JPEG quality, 1 to 100")
-    token: str | None = setting(None, "secret that a browser must show; needed on any address but loopback")
+    token: str | None = setting(
+        None, "secret that a browser must show; needed on any address but loopback"
+    )
 
     def __post_init__(self) -> None:
         at_least("page.fps", self.fps, 0.1)
         at_least("page.width", self.width, 16)
         if not 1 <= self.quality <= 100:
-            raise UsageError("setting is out of range", f"page.quality={self.quality}", "give 1 to 100")
+            raise UsageError(
+                "setting is out of range", f"page.quality={self.quality}", "give 1 to 100"
+            )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -153,12 +163,16 @@ class Config:
         at_least("duration_s", self.duration_s, 0.0)
         at_least("frames", self.frames, 1)
         if not self.prompts or not all(prompt.strip() for prompt in self.prompts):
-            raise UsageError("prompt is empty", list(self.prompts), 'say what to look for, such as "free viewing"')
+            raise UsageError(
+                "prompt is empty",
+                list(self.prompts),
+                'say what to look for, such as "free viewing"',
+            )
 
 
 def at_least(key: str, value: float | None, least: float) -> None:
-    """Refuses a setting below its least value."""
-    if value is not None and not value >= least:
+    """Refuses a setting below its least value, or without end."""
+    if value is not None and not least <= value < math.inf:
         raise UsageError("setting is out of range", f"{key}={value}", f"give at least {least:g}")
 
 
@@ -208,7 +222,9 @@ def read_yaml(file: Path) -> dict[str, Any]:
         raise UsageError("settings file cannot be read", file, "check path and rights") from problem
     except yaml.YAMLError as problem:
         where = " ".join(str(problem).split())
-        raise UsageError("settings file is not YAML", f"{file}: {where}", "mend this line") from problem
+        raise UsageError(
+            "settings file is not YAML", f"{file}: {where}", "mend this line"
+        ) from problem
     if content is None:
         return {}
     if not isinstance(content, dict):
@@ -217,14 +233,34 @@ def read_yaml(file: Path) -> dict[str, Any]:
 
 
 class StrictLoader(yaml.SafeLoader):
-    """Safe YAML that refuses a key given twice."""
+    """Safe YAML that refuses a key given twice, and takes for numbers what looks like one.
+
+    YAML 1.1 reads 12:30 as 750, 010 as 8 and 1e3 as text.
+    """
+
+
+StrictLoader.yaml_implicit_resolvers = {
+    first: [rule for rule in rules if not rule[0].endswith((":int", ":float"))]
+    for first, rules in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+NUMBERS = {
+    "int": r"[-+]?(0|[1-9][0-9]*)",
+    "float": r"[-+]?(([0-9]+\.[0-9]*|\.[0-9]+)([eE][-+]?[0-9]+)?|[0-9]+[eE][-+]?[0-9]+|\.inf)"
+    r"|\.nan",
+}
+for _name, _pattern in NUMBERS.items():
+    StrictLoader.add_implicit_resolver(
+        f"tag:yaml.org,2002:{_name}", re.compile(f"^({_pattern})$"), list("-+.0123456789")
+    )
 
 
 def _unique_map(loader: yaml.SafeLoader, node: yaml.MappingNode) -> dict[Any, Any]:
-    keys = [loader.construct_object(key) for key, _ in node.value]  # type: ignore[no-untyped-call]
+    keys = [loader.construct_object(key) for key, _ in node.value]
     for key in keys:
         if keys.count(key) > 1:
-            raise yaml.constructor.ConstructorError(None, None, f"key given twice: {key}", node.start_mark)
+            raise yaml.constructor.ConstructorError(
+                None, None, f"key given twice: {key}", node.start_mark
+            )
     return dict(loader.construct_mapping(node, deep=True))
 
 
@@ -247,6 +283,8 @@ def _walk(kind: type[Any], prefix: str) -> Iterable[tuple[str, tuple[Any, str]]]
 def _flatten(tree: Mapping[Any, Any], prefix: str = "") -> dict[str, Any]:
     flat: dict[str, Any] = {}
     for key, value in tree.items():
+        if value is None and any(known.startswith(f"{prefix}{key}.") for known in known_settings()):
+            continue  # a section whose lines are all commented out
         if isinstance(value, Mapping):
             flat |= _flatten(value, f"{prefix}{key}.")
         else:
@@ -291,11 +329,6 @@ def _convert(key: str, value: Any, hint: Any) -> Any:
         return str(value)
     if hint is float and isinstance(value, (int, float)) and not isinstance(value, bool):
         return float(value)
-    if hint is float and isinstance(value, str):  # YAML 1.1 reads 1e3 as text
-        try:
-            return float(value)
-        except ValueError:
-            pass
     if type(value) is hint:
         return value
-    raise UsageError("setting has the wrong type", f"{key}={value!r}", f"give a {hint.__name__}")
+    raise UsageError("setting has the wrong type", f"{key}={value!r}", f"give {TYPE_WORDS[hint]}")

@@ -7,8 +7,8 @@
     ├── SinkError       5  a port is taken, a bridge refuses
     └── DataError       6  data set, recording or calibration file
 
-Each takes what happened, the value, and what to do, and writes one line of them. Exit code 0 is done,
-or asked to stop and stopped; 1 is a defect of aam-edge.
+Each takes what happened, the value, and what to do, and writes one line of them. Exit code 0 is
+done, or asked to stop and stopped; 1 is a defect of aam-edge.
 """
 
 from __future__ import annotations

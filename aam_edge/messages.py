@@ -1,16 +1,16 @@
 """What passes between the rooms: frozen, typed, with units.
 
-Points are (x, y) in source pixels, x right, y down, the centre of the top left pixel is (0, 0). Times
-are integer nanoseconds of UNIX time. A map's cell (i, j) covers x in [j W/w, (j+1) W/w) measured from
-the picture's left edge, so the centre of cell j is at pixel x = (j + 0.5) W/w - 0.5. Bearings are
-radians, REP 103, from the camera's optical frame (z forward, x right, y down): yaw is positive to the
-left, pitch is positive downwards.
+Points are (x, y) in source pixels, x right, y down, the centre of the top left pixel is (0, 0).
+Times are integer nanoseconds of UNIX time. A map's cell (i, j) covers x in [j W/w, (j+1) W/w)
+measured from the picture's left edge, so the centre of cell j is at pixel x = (j + 0.5) W/w - 0.5.
+Bearings are radians, REP 103, from the camera's optical frame (z forward, x right, y down): yaw is
+positive to the left, pitch is positive downwards.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field, fields, replace
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args, get_type_hints
 
 import cv2
 import numpy as np
@@ -200,16 +200,18 @@ class Attention:
             raise ValueError(f"schema {wire.SCHEMA} is expected, got {message.get('schema')}")
         try:
             plain = {name: message[name] for name in _PLAIN_FIELDS if name in message}
+            _check_types(cls, plain)
+            width, height = message["image"]
             gaze, sound = message["gaze"], message["sound"]
             return cls(
                 **plain,
-                image=(message["image"][0], message["image"][1]),
+                image=(int(width), int(height)),
                 density=wire.decode_map(message["map"]),
                 targets=tuple(_from_map(Target, target) for target in message["targets"]),
                 gaze=None if gaze is None else _from_map(Gaze, gaze),
                 sound=None if sound is None else _from_map(SoundReading, sound),
             )
-        except (KeyError, TypeError, IndexError) as problem:
+        except (KeyError, TypeError, ValueError) as problem:
             raise ValueError(f"not an attention message: {problem!r}") from problem
 
     def heatmap(self, image: Image) -> Image:
@@ -230,9 +232,21 @@ def _as_map(message: Target | Gaze | SoundReading) -> dict[str, Any]:
     return {f.name: getattr(message, f.name) for f in fields(message)}
 
 
-def _from_map(kind: type[T], values: dict[str, Any]) -> T:
+def _from_map(kind: type[T], values: Any) -> T:
     known = {f.name for f in fields(kind)}  # type: ignore[arg-type]
-    return kind(**{name: value for name, value in values.items() if name in known})
+    known_values = {name: value for name, value in dict(values).items() if name in known}
+    _check_types(kind, known_values)
+    return kind(**known_values)
+
+
+def _check_types(kind: type[Any], values: dict[str, Any]) -> None:
+    """TypeError where a value from outside is not what its field says; whole floats may be int."""
+    hints = get_type_hints(kind)
+    for name, value in values.items():
+        hint = hints[name]
+        allowed = hint | int if hint is float or float in get_args(hint) else hint
+        if not isinstance(value, allowed):
+            raise TypeError(f"{name} is {type(value).__name__}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,13 +1,13 @@
 """Bytes on the wire, both directions side by side (CONTRACT 2).
 
-A published message is one frame: topic, a zero byte, a msgpack map with UTF-8 string keys. One frame,
-because ZMQ_CONFLATE tears multi-frame messages apart; the zero byte, because subscriptions match by
-prefix. A map travels as {shape, dtype, scale, data}, and density = data * scale.
+A published message is one frame: topic, a zero byte, a msgpack map with UTF-8 string keys. One
+frame, because ZMQ_CONFLATE tears multi-frame messages apart; the zero byte, because subscriptions
+match by prefix. A map travels as {shape, dtype, scale, data}, and density = data * scale.
 """
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import msgpack
 import numpy as np
@@ -67,6 +67,16 @@ def encode_map(density: NDArray[np.float32], dtype: MapType) -> dict[str, Any]:
 
 
 def decode_map(wired: dict[str, Any]) -> NDArray[np.float32]:
-    """The wire form back to a density (h, w), float32, sum 1."""
-    cells = np.frombuffer(wired["data"], wired["dtype"]).reshape(wired["shape"])
-    return cells.astype(np.float32) * np.float32(wired["scale"])
+    """The wire form back to a density (h, w), float32, sum 1; ValueError if it is none."""
+    try:
+        dtype, shape, scale = wired["dtype"], tuple(wired["shape"]), float(wired["scale"])
+        if dtype not in get_args(MapType):
+            raise ValueError(f"dtype {dtype!r}")
+        cells = np.frombuffer(wired["data"], dtype).reshape(shape)
+        if cells.ndim != 2 or cells.shape != shape:
+            raise ValueError(f"shape {shape}")
+        if not (cells.min() >= 0 and abs(float(cells.sum(dtype=np.float64)) * scale - 1) < 1e-3):
+            raise ValueError("cells that do not sum to 1")
+    except (KeyError, TypeError, ValueError) as problem:
+        raise ValueError(f"not the map of a density: {problem!r}") from problem
+    return cells.astype(np.float32) * np.float32(scale)

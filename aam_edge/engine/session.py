@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Sequence
 from typing import Any
 
@@ -35,6 +36,8 @@ class Session:
         self._last_ns: int | None = None
         self.backward_stamps = 0
         """Frames whose stamp did not rise."""
+        self.network_s = 0.0
+        """Time of the last step inside the engine."""
         self.resets = 0
         """Times the state was lost because the picture's size changed."""
 
@@ -47,7 +50,9 @@ class Session:
                    interpolation=cv2.INTER_AREA)
         dt_s = self._elapsed(frame.capture_ns)
         buffers.dt_s[0] = dt_s
+        start = time.perf_counter()
         self._run(buffers.turn)
+        self.network_s = time.perf_counter() - start
         buffers.turn = 1 - buffers.turn
         variance = buffers.state["variance"]
         cut = bool(buffers.cut[0])

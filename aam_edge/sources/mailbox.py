@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import deque
+from collections.abc import Sequence
 from typing import Generic, TypeVar
 
 T = TypeVar("T")
@@ -20,11 +21,14 @@ class Mailbox(Generic[T]):
     real pace. With `wait=True` a full box makes the source wait, so that every frame is seen.
     """
 
-    def __init__(self, room: int = 1, *, wait: bool = False) -> None:
+    def __init__(
+        self, room: int = 1, *, wait: bool = False, changed: threading.Condition | None = None
+    ) -> None:
+        """`changed` is shared by boxes that are emptied together, see `take_any`."""
         self._items: deque[T] = deque()
         self._room, self._wait = room, wait
         self._ended = False
-        self._changed = threading.Condition()
+        self._changed = changed or threading.Condition()
         self.dropped = 0
 
     def put(self, item: T) -> bool:
@@ -58,3 +62,24 @@ class Mailbox(Generic[T]):
         with self._changed:
             self._ended = True
             self._changed.notify_all()
+
+
+def take_any(boxes: Sequence[Mailbox[T]], timeout_s: float) -> T | None:
+    """The next item of the first box that has one; the boxes share their `changed`.
+
+    Returns None if none came in time, raises Ended after the last item of all.
+    """
+    changed = boxes[0]._changed
+    assert all(box._changed is changed for box in boxes), "boxes must share one condition"
+
+    def is_settled() -> bool:
+        return any(box._items for box in boxes) or all(box._ended for box in boxes)
+
+    with changed:
+        changed.wait_for(is_settled, timeout_s)
+        for box in boxes:
+            if box._items or len(boxes) == 1:
+                return box.take(0)
+        if all(box._ended for box in boxes):
+            raise Ended
+        return None

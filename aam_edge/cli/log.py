@@ -1,0 +1,58 @@
+"""What is said on stderr, and in which form."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import os
+from datetime import datetime, timezone
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declares how much is said."""
+    group = parser.add_argument_group("log")
+    loudness = group.add_mutually_exclusive_group()
+    loudness.add_argument("--quiet", action="store_true", help="say warnings and errors only")
+    loudness.add_argument("--verbose", action="store_true", help="say everything, with traces")
+    group.add_argument("--log-json", action="store_true", help="one JSON object a line")
+
+
+def configure(options: argparse.Namespace) -> None:
+    """Sets the log's handler and level."""
+    level = logging.WARNING if options.quiet else logging.INFO
+    handler = logging.StreamHandler()
+    handler.setFormatter(JsonFormatter() if options.log_json else PlainFormatter())
+    logging.basicConfig(level=logging.DEBUG if options.verbose else level, handlers=[handler], force=True)
+    for library in ("asyncio", "aiohttp", "libav", "PIL"):
+        logging.getLogger(library).setLevel(logging.WARNING)
+    # OpenCV writes its own lines beside our errors; set before its first use it is silent.
+    os.environ.setdefault("OPENCV_LOG_LEVEL", "ERROR" if options.verbose else "SILENT")
+
+
+class PlainFormatter(logging.Formatter):
+    """`12:30:01 words`, a level in front where it is not INFO."""
+
+    def __init__(self) -> None:
+        super().__init__("%(asctime)s %(message)s", "%H:%M:%S")
+
+    def format(self, record: logging.LogRecord) -> str:
+        """One record as text."""
+        text = super().format(record)
+        return text if record.levelno == logging.INFO else f"{record.levelname.lower()}: {text}"
+
+
+class JsonFormatter(logging.Formatter):
+    """An object with time, level, place and message."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """One record as JSON."""
+        fields = {
+            "time": datetime.fromtimestamp(record.created, timezone.utc).isoformat(),
+            "level": record.levelname.lower(),
+            "place": record.name,
+            "message": record.getMessage(),
+        }
+        if record.exc_info:
+            fields["trace"] = self.formatException(record.exc_info)
+        return json.dumps(fields)

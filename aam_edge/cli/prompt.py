@@ -1,0 +1,70 @@
+"""`aam-edge prompt`: tells a running stream what to look for."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from typing import Any
+
+import zmq
+
+from aam_edge import wire
+from aam_edge.config import ZmqConfig
+from aam_edge.errors import SinkError, UsageError
+
+HELP = "tell a running stream what to look for"
+TIMEOUT_MS = 2000
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declares the options."""
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.epilog = 'example:\n  aam-edge prompt "search for cup"'
+    parser.add_argument("text", metavar="TEXT", help='what to look for, such as "search for cup"')
+    parser.add_argument(
+        "--control",
+        metavar="ENDPOINT",
+        default=ZmqConfig().control,
+        help="control socket of the stream (%(default)s)",
+    )
+    parser.add_argument(
+        "--index", metavar="N", type=int, default=0, help="which of several prompts (%(default)s)"
+    )
+    parser.add_argument("--json", action="store_true", help="print the whole answer as JSON")
+
+
+def run(options: argparse.Namespace) -> int:
+    """Sends the prompt and prints the answer."""
+    command = {"cmd": "set_prompt", "prompt": options.text, "index": options.index}
+    answer = ask(options.control, command)
+    if options.json:
+        print(json.dumps(answer))
+    if not answer.get("ok"):
+        raise UsageError("prompt is refused", options.text, str(answer.get("error")))
+    if not options.json:
+        print(f'prompt {options.index} is now "{options.text}"')
+    return 0
+
+
+def ask(endpoint: str, command: dict[str, Any]) -> dict[str, Any]:
+    """A stream's answer to one command; SinkError if nobody answers in time."""
+    with zmq.Context() as context, context.socket(zmq.REQ) as socket:
+        socket.setsockopt(zmq.LINGER, 0)
+        socket.setsockopt(zmq.RCVTIMEO, TIMEOUT_MS)
+        try:
+            socket.connect(endpoint)
+        except zmq.ZMQError as problem:
+            raise UsageError(
+                "endpoint is wrong", endpoint, "write it as tcp://127.0.0.1:5561"
+            ) from problem
+        socket.send(wire.pack(command))
+        try:
+            return wire.unpack(socket.recv())
+        except zmq.Again as problem:
+            raise SinkError(
+                "no stream answers", endpoint, "start aam-edge or give its --control"
+            ) from problem
+        except ValueError as problem:
+            raise SinkError(
+                "something else answers", endpoint, "give the --control of aam-edge"
+            ) from problem

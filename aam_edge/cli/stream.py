@@ -1,0 +1,102 @@
+"""`aam-edge` itself: runs the stream until it is told to stop."""
+
+from __future__ import annotations
+
+import argparse
+import signal
+import sys
+import threading
+from pathlib import Path
+from types import FrameType
+
+from aam_edge.cli.terminal import Terminal
+from aam_edge.config import Config, known_settings, load_config
+from aam_edge.runtime import Runtime
+
+EPILOG = """\
+examples:
+  aam-edge                                  camera 0, or the demo clip where there is none
+  aam-edge --camera 0 --prompt "search for cup"
+  aam-edge --camera clip.mp4 --mic none --page 127.0.0.1:8088
+  aam-edge --config configs/robot.yaml --set zmq.hwm=4
+
+exit codes: 0 done or stopped, 2 usage, 3 source, 4 model, 5 output, 6 data, 1 a defect
+`aam-edge COMMAND --help` tells more; `--set help` lists all settings."""
+
+OPTIONS = {
+    "camera": "source.cameras",
+    "size": "source.size",
+    "fps": "source.fps",
+    "pixel_format": "source.pixel_format",
+    "accept_nearest": "source.accept_nearest",
+    "mic": "source.mic",
+    "prompt": "prompts",
+    "model": "model.name",
+    "engine": "model.engine",
+    "pub": "zmq.pub",
+    "control": "zmq.control",
+    "page": "page.listen",
+    "pace": "source.pace",
+    "duration": "duration_s",
+    "frames": "frames",
+}
+"""Option to setting."""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declares the options of the stream."""
+    words = {option: known_settings()[key][1] for option, key in OPTIONS.items()}
+    parser.epilog = EPILOG
+    seen = parser.add_argument_group("what is seen and heard")
+    seen.add_argument("--camera", metavar="SPEC", action="append", help=f"{words['camera']} (repeatable)")
+    seen.add_argument("--size", metavar="WxH", help=words["size"])
+    seen.add_argument("--fps", metavar="N", type=float, help=words["fps"])
+    seen.add_argument("--pixel-format", metavar="F", help=words["pixel_format"])
+    seen.add_argument("--accept-nearest", action="store_true", default=None, help=words["accept_nearest"])
+    seen.add_argument("--mic", metavar="SPEC", help=words["mic"])
+    seen.add_argument("--pace", choices=("real", "every"), help=words["pace"])
+    network = parser.add_argument_group("network")
+    network.add_argument("--prompt", metavar="TEXT", action="append", help=f"{words['prompt']} (repeatable; free viewing)")
+    network.add_argument("--model", metavar="NAME", help=f"{words['model']} (nano)")
+    network.add_argument("--engine", metavar="NAME", help=f"{words['engine']} (the fastest that is installed)")
+    out = parser.add_argument_group("where it goes")
+    out.add_argument("--pub", metavar="ENDPOINT", help=f"{words['pub']} (tcp://127.0.0.1:5560)")
+    out.add_argument("--control", metavar="ENDPOINT", help=f"{words['control']} (tcp://127.0.0.1:5561)")
+    out.add_argument("--page", metavar="HOST:PORT", help=f"{words['page']} (127.0.0.1:8088)")
+    run = parser.add_argument_group("run")
+    run.add_argument("--duration", metavar="S", type=float, help=words["duration"])
+    run.add_argument("--frames", metavar="N", type=int, help=words["frames"])
+    run.add_argument("--config", metavar="FILE", type=Path, help="YAML with settings over the defaults")
+    run.add_argument("--set", metavar="KEY=VALUE", action="append", default=[], help="one setting; help lists them")
+
+
+def run(options: argparse.Namespace) -> int:
+    """Streams until the sources end, SIGINT or SIGTERM."""
+    if "help" in options.set:
+        print_settings()
+        return 0
+    runtime = Runtime(config_of(options), extra_sinks=[Terminal(options.quiet)])
+    stop = threading.Event()
+
+    def ask_to_stop(number: int, frame: FrameType | None) -> None:
+        stop.set()
+        if not runtime.is_running:  # still opening: a camera or address may take its time
+            raise KeyboardInterrupt
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, ask_to_stop)
+    runtime.run(stop)
+    return 0
+
+
+def config_of(options: argparse.Namespace) -> Config:
+    """Settings from file, --set and options."""
+    chosen = {key: getattr(options, option) for option, key in OPTIONS.items()}
+    return load_config(options.config, options.set, chosen)
+
+
+def print_settings() -> None:
+    """All settings with default and meaning."""
+    for key, (default, words) in known_settings().items():
+        shown = "" if default in (None, ()) else f" ({default})"
+        sys.stdout.write(f"{key}{shown}\n    {words}\n")

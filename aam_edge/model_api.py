@@ -1,0 +1,179 @@
+"""The network for programs: `load`, then stills with `predict` or a stream with `step`.
+
+    model = aam_edge.load("nano")
+    attention = model.predict("photo.jpg", prompt="free viewing")
+    stream = model.stream(prompts=["search for cup"])
+    for frame in aam_edge.open_source("demo"):
+        for attention in stream.step(frame):
+            print(attention.gaze)
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from aam_edge.config import ModelConfig, ReadoutConfig
+from aam_edge.engine.catalog import open_backend
+from aam_edge.engine.package import find_package
+from aam_edge.engine.session import Session
+from aam_edge.messages import Attention, Frame, Image, Observation
+from aam_edge.readout.readout import Readout
+from aam_edge.sources.picture import read_picture
+
+logger = logging.getLogger(__name__)
+
+FREE_VIEWING = "free viewing"
+
+
+class Model:
+    """A network in an engine. Used by one thread; streams share it."""
+
+    def __init__(self, config: ModelConfig, readout: ReadoutConfig | None = None):
+        self.config = config
+        self.package = find_package(config.name)
+        self.backend = open_backend(self.package, config.engine, config.precision, config.threads)
+        self.readout = readout or ReadoutConfig()
+        self._stills: Stream | None = None
+
+    @property
+    def engine(self) -> str:
+        """Engine and what it computes in, such as `onnx f32`."""
+        return f"{self.backend.name} {self.backend.precision}"
+
+    def predict(self, image: Image | str | Path, prompt: str = FREE_VIEWING) -> Attention:
+        """Where people look in one picture, without memory.
+
+        Args:
+            image: (H, W, 3) uint8 BGR, or the path of a picture file.
+            prompt: what is looked for.
+
+        Raises:
+            SourceError: the file cannot be read.
+            ValueError: the array is not a picture.
+        """
+        picture = read_picture(Path(image)) if isinstance(image, (str, Path)) else image.copy()
+        if self._stills is None:
+            self._stills = Stream(self, [prompt])
+        self._stills.reset()
+        self._stills.set_prompts([prompt])
+        frame = Frame(picture, time.time_ns(), "still", 0)
+        return self._stills.step(frame)[0]
+
+    def stream(self, prompts: Sequence[str] = (FREE_VIEWING,)) -> Stream:
+        """A stream of its own state, for one or several cameras."""
+        return Stream(self, prompts)
+
+    def close(self) -> None:
+        """Lets the network go; twice is fine."""
+        self._stills = None
+
+
+class Stream:
+    """Frames in, attention out; the state lives across frames, for each camera its own."""
+
+    def __init__(self, model: Model, prompts: Sequence[str]):
+        self.model = model
+        self._prompts = tuple(prompts)
+        self._prompt_ids = tuple(range(len(self._prompts)))
+        self._next_id = len(self._prompts)
+        self._sessions: dict[str, Session] = {}
+        self._readout = Readout(model.readout)
+        self.network_s = 0.0
+        """Time of the last step inside the engine."""
+
+    @property
+    def prompts(self) -> tuple[str, ...]:
+        """What is looked for, in the order of the maps."""
+        return self._prompts
+
+    @property
+    def counters(self) -> dict[str, int]:
+        """What went wrong with stamps and sizes, over all cameras."""
+        sessions = self._sessions.values()
+        return {
+            "backward_stamps": sum(s.backward_stamps for s in sessions),
+            "size_changes": sum(s.resets for s in sessions),
+        }
+
+    def step(self, seen: Frame | Observation) -> list[Attention]:
+        """Takes a frame in; gives one attention a prompt, in the order of the prompts."""
+        observation = seen if isinstance(seen, Observation) else Observation(seen)
+        session = self._session(observation.frame.camera)
+        readings = session.step(observation)
+        self.network_s = session.network_s
+        return [
+            self._readout.read(
+                observation,
+                raw,
+                prompt=self._prompts[n],
+                prompt_index=n,
+                prompt_id=self._prompt_ids[n],
+                model=self.model.package.name,
+                weights=self.model.package.weights_id,
+            )
+            for n, raw in enumerate(readings)
+        ]
+
+    def set_prompts(self, prompts: Sequence[str]) -> None:
+        """Changes what is looked for, from the next frame on; prompts that stay keep their state."""
+        ids = []
+        for n, prompt in enumerate(prompts):
+            stays = n < len(self._prompts) and self._prompts[n] == prompt
+            ids.append(self._prompt_ids[n] if stays else self._next_id)
+            self._next_id += not stays
+        self._prompts, self._prompt_ids = tuple(prompts), tuple(ids)
+        for session in self._sessions.values():
+            session.set_prompts(self._prompts)
+
+    def reset(self) -> None:
+        """Forgets everything that was seen; ids of targets stay used."""
+        for session in self._sessions.values():
+            session.reset()
+        self._readout.reset()
+
+    def state(self) -> dict[str, Any]:
+        """A copy of everything that lives across frames, for `restore`."""
+        return {
+            "prompts": self._prompts,
+            "prompt_ids": self._prompt_ids,
+            "next_id": self._next_id,
+            "sessions": {camera: session.state() for camera, session in self._sessions.items()},
+            "readout": self._readout.state(),
+        }
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Goes on where `state` was taken, with the same maps bit for bit."""
+        self._prompts, self._prompt_ids = tuple(state["prompts"]), tuple(state["prompt_ids"])
+        self._next_id = state["next_id"]
+        self._sessions = {}
+        for camera, saved in state["sessions"].items():
+            self._session(camera).restore(saved)
+        self._readout.restore(state["readout"])
+
+    def _session(self, camera: str) -> Session:
+        if camera not in self._sessions:
+            backend, pixels = self.model.backend, self.model.config.pixels
+            self._sessions[camera] = Session(backend, self._prompts, pixels)
+        return self._sessions[camera]
+
+
+def load(
+    name: str = "nano", *, engine: str = "auto", precision: str = "auto", threads: int = 1
+) -> Model:
+    """Loads a network.
+
+    Args:
+        name: a packaged network, or the path of a weights file.
+        engine: auto (the fastest that is installed), onnx, openvino or eager.
+        precision: auto, f32 or bf16.
+        threads: of the network, at least 1.
+
+    Raises:
+        UsageError, ModelError: with one line that says what to do.
+    """
+    checked: Any = precision
+    return Model(ModelConfig(name=name, engine=engine, precision=checked, threads=threads))

@@ -1,0 +1,1 @@
+"""From density to targets, gaze and entropy."""

@@ -1,0 +1,140 @@
+"""From what the network says to the message that leaves."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from aam_edge.config import ReadoutConfig
+from aam_edge.messages import Attention, Map, Observation, RawAttention, Sound, SoundReading
+from aam_edge.readout.gaze import GazeHolder
+from aam_edge.readout.peaks import entropy_bits, find_peaks
+from aam_edge.readout.tracker import TargetTracker
+
+
+class Readout:
+    """Reads targets and gaze from densities; owns their ids, for each camera and prompt its own.
+
+    Bearings need a calibration and are None here.
+    """
+
+    def __init__(self, config: ReadoutConfig) -> None:
+        self._config = config
+        self._views: dict[tuple[str, int], View] = {}
+
+    def read(
+        self,
+        observation: Observation,
+        raw: RawAttention,
+        *,
+        prompt: str,
+        prompt_index: int,
+        prompt_id: int,
+        model: str,
+        weights: str,
+    ) -> Attention:
+        """The message of one map, `seq` and `publish_ns` left 0.
+
+        A new `prompt_id` makes all targets new: a place for a cup is no target for a dog.
+        """
+        frame = observation.frame
+        view = self._view(frame.camera, prompt_index)
+        view.ask(prompt_id)
+        peaks = find_peaks(
+            raw.density,
+            frame.size,
+            most=self._config.max_targets,
+            least_score=self._config.least_score,
+        )
+        targets = view.tracker.update(peaks, frame.capture_ns, cut=raw.cut)
+        return Attention(
+            camera=frame.camera,
+            frame_id=str(frame.frame_id),
+            capture_ns=frame.capture_ns,
+            prompt=prompt,
+            image=frame.size,
+            density=raw.density,
+            entropy=entropy_bits(raw.density),
+            targets=targets,
+            gaze=view.gaze.choose(targets),
+            presence=raw.presence,
+            uncertainty=mean_standard_error(raw.density, raw.variance),
+            sound=sound_reading(observation.sound),
+            dt_s=raw.dt_s,
+            cut=raw.cut,
+            gap=frame.gap,
+            prompt_index=prompt_index,
+            prompt_id=prompt_id,
+            model=model,
+            weights=weights,
+        )
+
+    def _view(self, camera: str, prompt_index: int) -> View:
+        key = camera, prompt_index
+        if key not in self._views:
+            self._views[key] = View(self._config.keep_s)
+        return self._views[key]
+
+    def reset(self, camera: str | None = None, prompt_index: int | None = None) -> None:
+        """Forgets the targets of a camera or prompt, of all where None; their ids stay used."""
+        for (its_camera, its_index), view in self._views.items():
+            if camera in (None, its_camera) and prompt_index in (None, its_index):
+                view.reset()
+
+    def state(self) -> list[dict[str, Any]]:
+        """Plain values for `restore`."""
+        return [
+            {"camera": camera, "prompt_index": index, **view.state()}
+            for (camera, index), view in self._views.items()
+        ]
+
+    def restore(self, state: list[dict[str, Any]]) -> None:
+        """Goes on from `state()`; views that are not in it are reset."""
+        self.reset()
+        for saved in state:
+            self._view(saved["camera"], saved["prompt_index"]).restore(saved)
+
+
+class View:
+    """What is remembered of one camera and prompt."""
+
+    def __init__(self, keep_s: float) -> None:
+        self.tracker = TargetTracker(keep_s)
+        self.gaze = GazeHolder()
+        self._prompt_id: int | None = None
+
+    def ask(self, prompt_id: int) -> None:
+        """Forgets what belonged to another prompt."""
+        if self._prompt_id not in (None, prompt_id):
+            self.reset()
+        self._prompt_id = prompt_id
+
+    def reset(self) -> None:
+        """Forgets all targets; their ids stay used."""
+        self.tracker.reset()
+        self.gaze.reset()
+
+    def state(self) -> dict[str, Any]:
+        """Plain values for `restore`."""
+        return {
+            "prompt_id": self._prompt_id,
+            "tracker": self.tracker.state(),
+            "gaze": self.gaze.state(),
+        }
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Goes on from `state()`."""
+        self._prompt_id = state["prompt_id"]
+        self.tracker.restore(state["tracker"])
+        self.gaze.restore(state["gaze"])
+
+
+def mean_standard_error(density: Map, variance: Map) -> float:
+    """Mean over the density of the log-density's standard error, which is a relative one."""
+    return float(np.sum(density * np.sqrt(variance), dtype=np.float64))
+
+
+def sound_reading(sound: Sound | None) -> SoundReading | None:
+    """How loud the sound behind a frame is. The gate is 0: the network does not listen yet."""
+    return None if sound is None else SoundReading(gate=0.0, level_db=sound.level_db)

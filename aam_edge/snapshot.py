@@ -1,0 +1,71 @@
+"""A stream's state as bytes: to keep, move to another machine, and go on bit by bit.
+
+msgpack; an array is {dtype, shape, data}. What comes back is checked wholly before it touches a stream.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from aam_edge import wire
+from aam_edge.engine.buffers import Shape, initial_state
+from aam_edge.engine.size import LARGEST_SIDE, SMALLEST_SIDE, STRIDE
+
+FORMAT = 1
+MOST_PROMPTS = 16
+
+
+def pack_snapshot(state: dict[str, Any]) -> bytes:
+    """What `Stream.state` gave, as bytes."""
+    sessions = {
+        camera: {name: _packed(value) for name, value in session.items()}
+        for camera, session in state["sessions"].items()
+    }
+    return wire.pack({"format": FORMAT} | state | {"sessions": sessions})
+
+
+def unpack_snapshot(packed: object) -> dict[str, Any]:
+    """Bytes to what `Stream.restore` takes; ValueError says what is wrong with them."""
+    if not isinstance(packed, bytes):
+        raise ValueError("bytes are expected")
+    state = wire.unpack(packed)
+    if state.get("format") != FORMAT:
+        raise ValueError(f"format {FORMAT} is expected, got {str(state.get('format'))[:20]}")
+    try:
+        state["sessions"] = {str(c): _session(s) for c, s in state["sessions"].items()}
+        if not len(state["prompts"]) == len(state["prompt_ids"]) <= MOST_PROMPTS:
+            raise ValueError("prompts and their ids do not fit")
+        if any(s["prompts"] != tuple(state["prompts"]) for s in state["sessions"].values()):
+            raise ValueError("cameras have other prompts")
+        _ = int(state["next_id"]), list(state["readout"])
+    except (KeyError, TypeError, AttributeError) as problem:
+        raise ValueError(f"a part is missing or of the wrong kind: {problem!r}") from problem
+    return state
+
+
+def _packed(value: Any) -> Any:
+    if isinstance(value, np.ndarray):
+        return {"dtype": value.dtype.str, "shape": list(value.shape), "data": value.tobytes()}
+    return value
+
+
+def _session(packed: dict[str, Any]) -> dict[str, Any]:
+    """One camera's state, every array of the shape that size and prompts ask for."""
+    prompts = tuple(str(prompt) for prompt in packed["prompts"])
+    session: dict[str, Any] = {"prompts": prompts, "last_ns": packed["last_ns"], "size": None}
+    if packed["size"] is None:
+        return session
+    height, width = (int(side) for side in packed["size"])
+    if any(s % STRIDE or not SMALLEST_SIDE <= s <= LARGEST_SIDE for s in (height, width)):
+        raise ValueError(f"size {height}x{width} is none of the network's")
+    session["size"] = height, width
+    for name, like in initial_state(Shape(len(prompts), height, width)).items():
+        array = np.frombuffer(packed[name]["data"], np.float32)
+        if array.size != like.size or not np.isfinite(array).all():
+            raise ValueError(f"{name} has another size or is not finite")
+        session[name] = array.reshape(like.shape)
+    return session
+
+

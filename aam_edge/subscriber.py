@@ -1,0 +1,52 @@
+"""The other end of the wire: messages of a running stream, in Python."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import zmq
+
+from aam_edge import wire
+from aam_edge.messages import Attention
+
+DEFAULT_ENDPOINT = "tcp://127.0.0.1:5560"
+
+
+def subscribe(
+    endpoint: str = DEFAULT_ENDPOINT,
+    *,
+    camera: str | None = None,
+    prompt_index: int = 0,
+    newest_only: bool = True,
+    timeout_s: float | None = None,
+) -> Iterator[Attention]:
+    """Iterates over a publisher's maps; ends when none came for `timeout_s`.
+
+    Args:
+        endpoint: of the publisher; it may start later.
+        camera: its name, or None for all cameras and prompts.
+        prompt_index: which of the camera's prompts.
+        newest_only: a slow reader gets the newest map and loses older ones; `seq` shows how many. With
+            several cameras the newest of all.
+        timeout_s: seconds without a map, None waits for ever.
+    """
+    topic = b"attention/"
+    if camera is not None:
+        topic = wire.topic_bytes(f"attention/{camera}/{prompt_index}")
+    with zmq.Context() as context, context.socket(zmq.SUB) as socket:
+        socket.setsockopt(zmq.LINGER, 0)
+        if newest_only:
+            socket.setsockopt(zmq.CONFLATE, 1)
+        socket.setsockopt(zmq.SUBSCRIBE, topic)
+        socket.connect(endpoint)
+        yield from _messages(socket, timeout_s)
+
+
+def _messages(socket: zmq.Socket[bytes], timeout_s: float | None) -> Iterator[Attention]:
+    while True:
+        wait_ms = None if timeout_s is None else int(timeout_s * 1000)
+        if not socket.poll(wait_ms):
+            return
+        _, body = wire.split(socket.recv())
+        yield Attention.from_bytes(body)
+
