@@ -56,7 +56,7 @@ def density_at(spot: tuple[float, float], shape: tuple[int, int] = (24, 32)) -> 
     return np.asarray(hill / hill.sum(), np.float32)
 
 
-def make_frame(frame_id: int, scene: Scene = Scene(), camera: str = "0") -> Frame:  # noqa: B008
+def make_frame(frame_id: int, scene: Scene = Scene(), camera: str = "0") -> Frame:
     width, height = scene.size
     image = np.full((height, width, 3), scene.bgr, np.uint8)
     return Frame(image, time.time_ns(), camera, frame_id)

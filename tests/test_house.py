@@ -143,20 +143,12 @@ def test_demo_without_python_names_the_command_that_installs_it(tmp_path: Path) 
     )
 
 
-def test_demo_without_venv_names_the_command_that_installs_it(tmp_path: Path) -> None:
-    script = f'case "$2" in *ensurepip*) exit 1 ;; esac\nexec "{sys.executable}" "$@"'
-    done = run_demo(tmp_path, {"python3": script})
+def test_demo_names_all_that_is_missing_and_the_command_that_installs_it(tmp_path: Path) -> None:
+    lacks = 'case "$*" in *ensurepip*|*libGL*|*libgthread*) exit 1 ;; esac'
+    done = run_demo(tmp_path, {"python3": f'{lacks}\nexec "{sys.executable}" "$@"'})
     assert done.returncode == 2
     version = f"{sys.version_info.major}.{sys.version_info.minor}"
     assert done.stderr == (
-        f"tools/demo: venv is missing (python3): sudo apt-get install python{version}-venv\n"
-    )
-
-
-def test_demo_without_opengl_names_the_command_that_installs_it(tmp_path: Path) -> None:
-    script = f'case "$3" in libGL*) exit 1 ;; esac\nexec "{sys.executable}" "$@"'
-    done = run_demo(tmp_path, {"python3": script})
-    assert done.returncode == 2
-    assert done.stderr == (
-        "tools/demo: libGL.so.1 is missing (OpenCV): sudo apt-get install libgl1\n"
+        "tools/demo: parts of the system are missing (venv libGL.so.1 libgthread-2.0.so.0): "
+        f"sudo apt-get install python{version}-venv libgl1 libglib2.0-0\n"
     )

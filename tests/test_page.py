@@ -2,15 +2,16 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from browser import DEADLINE_S, Feeder, Scene, is_near, open_chromium, pixel, wait_for
 
 from aam_edge.commands import Commands
 from aam_edge.config import NetConfig, PageConfig
 from aam_edge.sinks.page import PageSink
+from tests.browser import DEADLINE_S, Feeder, Scene, is_near, open_chromium, pixel, wait_for
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
@@ -47,32 +48,49 @@ def feeder(sink: PageSink, commands: Commands) -> Iterator[Feeder]:
         yield running
 
 
+@pytest.fixture(scope="module")
+def errors() -> list[str]:
+    """What the tab's console said."""
+    return []
+
+
+@pytest.fixture(scope="module")
+def tab(chromium: Browser, errors: list[str]) -> Page:
+    """One for all tests: a new one costs a second."""
+    tab = new_tab(chromium)
+    tab.on("console", lambda m: errors.append(m.text) if m.type == "error" else None)
+    tab.on("pageerror", lambda problem: errors.append(str(problem)))
+    return tab
+
+
 @pytest.fixture
-def opened(chromium: Browser, feeder: Feeder) -> Iterator[Page]:
-    with_errors: list[str] = []
-    page = open_page(chromium, feeder.page, DESKTOP, with_errors)
-    yield page
-    page.context.close()
-    assert with_errors == []
+def opened(tab: Page, feeder: Feeder, errors: list[str]) -> Iterator[Page]:
+    open_page(tab, feeder.page)
+    yield tab
+    tab.goto("about:blank")
+    assert errors == []
 
 
-def open_page(
-    chromium: Browser, sink: PageSink, size: tuple[int, int], errors: list[str] | None = None
-) -> Page:
-    context = chromium.new_context(viewport={"width": size[0], "height": size[1]})
-    context.set_default_timeout(1000 * DEADLINE_S)
-    page = context.new_page()
-    if errors is not None:
-        page.on("console", lambda m: errors.append(m.text) if m.type == "error" else None)
-        page.on("pageerror", lambda problem: errors.append(str(problem)))
-    page.goto(sink.url)
+def new_tab(chromium: Browser) -> Page:
+    tab = chromium.new_page()
+    tab.set_default_timeout(1000 * DEADLINE_S)
+    return tab
+
+
+def open_page(page: Page, sink: PageSink, size: tuple[int, int] = DESKTOP, query: str = "") -> Page:
+    page.set_viewport_size({"width": size[0], "height": size[1]})
+    page.goto(sink.url + query)
     wait_for("live", lambda: text(page, "#status") == "live", page)
-    wait_for("a picture", lambda: is_near(pixel(page, *EMPTY_CORNER), Scene().bgr), page)
+    wait_for("a picture", lambda: corner_is(page, Scene().bgr), page)
     return page
 
 
 def text(page: Page, selector: str) -> str:
     return page.locator(selector).inner_text()
+
+
+def corner_is(page: Page, bgr: tuple[int, int, int]) -> bool:
+    return is_near(pixel(page, *EMPTY_CORNER), bgr)
 
 
 def frame_shown(page: Page) -> int:
@@ -88,7 +106,7 @@ def test_picture_is_shown_in_its_colours_and_follows_the_camera(
     opened: Page, feeder: Feeder
 ) -> None:
     feeder.scene = Scene(bgr=(20, 40, 200))
-    wait_for("red", lambda: is_near(pixel(opened, *EMPTY_CORNER), (20, 40, 200)), opened)
+    wait_for("red", lambda: corner_is(opened, (20, 40, 200)), opened)
 
 
 def test_map_lies_where_attention_is_and_moves_with_it(opened: Page, feeder: Feeder) -> None:
@@ -186,11 +204,11 @@ def test_hidden_page_hangs_up_so_that_nothing_is_encoded_for_it(
 
 
 def test_page_says_that_it_is_disconnected_and_comes_back_by_itself(
-    chromium: Browser, commands: Commands
+    tab: Page, errors: list[str], commands: Commands
 ) -> None:
     first = PageSink(PageConfig(listen="127.0.0.1:0"), NetConfig(), commands)
     with Feeder(first, commands) as feeder:
-        page = open_page(chromium, first, DESKTOP)
+        page = open_page(tab, first)
         first.close()
         wait_for("disconnected", lambda: text(page, "#status") == "disconnected", page)
         assert "Disconnected" in text(page, "#notice")
@@ -199,27 +217,39 @@ def test_page_says_that_it_is_disconnected_and_comes_back_by_itself(
         feeder.page = second
         wait_for("live again", lambda: text(page, "#status") == "live", page)
         assert page.locator("#notice").is_hidden()
-        page.context.close()
+        page.goto("about:blank")
         second.close()
+    errors.clear()  # the browser itself reports each try that met no server
+
+
+def test_token_in_the_address_opens_the_page_and_its_websocket(
+    tab: Page, commands: Commands
+) -> None:
+    config = PageConfig(listen="127.0.0.1:0", token="a b&c")
+    sink = PageSink(config, NetConfig(), commands)
+    with Feeder(sink, commands):
+        open_page(tab, sink, query="?token=a%20b%26c")
+        tab.goto("about:blank")
+    sink.close()
 
 
 def test_two_browsers_see_the_same_camera(
     chromium: Browser, opened: Page, feeder: Feeder, sink: PageSink
 ) -> None:
-    other = open_page(chromium, sink, PHONE)
+    other = open_page(new_tab(chromium), sink, PHONE)
     assert sink.browsers == 2
     feeder.scene = Scene(bgr=(200, 10, 10))
     for page in (opened, other):
-        wait_for("blue", lambda p=page: is_near(pixel(p, *EMPTY_CORNER), (200, 10, 10)), page)
-    other.context.close()
+        wait_for("blue", partial(corner_is, page, (200, 10, 10)), page)
+    other.close()
 
 
 def test_camera_and_prompt_can_be_chosen_where_there_are_several(
-    chromium: Browser, sink: PageSink, commands: Commands
+    tab: Page, sink: PageSink, commands: Commands
 ) -> None:
     prompts = ["free viewing", "search for cup"]
     with Feeder(sink, commands, cameras=("left", "right"), prompts=prompts) as feeder:
-        page = open_page(chromium, sink, DESKTOP)
+        page = open_page(tab, sink)
         page.get_by_label("Camera", exact=True).select_option("right")
         page.get_by_label("Prompt", exact=True).select_option("1")
         wait_for("prompt", lambda: text(page, "#prompt-now") == "search for cup", page)
@@ -227,16 +257,17 @@ def test_camera_and_prompt_can_be_chosen_where_there_are_several(
         page.keyboard.press("Enter")
         wait_for("new prompt", lambda: text(page, "#prompt-now") == "search for plate", page)
         assert feeder.heard[-1]["index"] == 1
+        page.get_by_label("Prompt", exact=True).select_option("0")
+        wait_for("first prompt", lambda: text(page, "#prompt-now") == "free viewing", page)
         wait_for("camera", lambda: "Camera right" in label_of_view(page), page)
-        page.context.close()
 
 
 def label_of_view(page: Page) -> str:
     return page.locator("#view").get_attribute("aria-label") or ""
 
 
-def test_phone_sized_window_has_no_sideways_scroll(chromium: Browser, feeder: Feeder) -> None:
-    page = open_page(chromium, feeder.page, PHONE)
+def test_phone_sized_window_has_no_sideways_scroll(tab: Page, feeder: Feeder) -> None:
+    page = open_page(tab, feeder.page, PHONE)
     page.get_by_label("New prompt").fill("search for " + "x" * 300)
     page.keyboard.press("Enter")
     page.locator("#answer.is-good").wait_for()
@@ -245,23 +276,22 @@ def test_phone_sized_window_has_no_sideways_scroll(chromium: Browser, feeder: Fe
     assert view is not None
     assert view["width"] > 0.9 * PHONE[0]
     assert view["width"] / view["height"] == pytest.approx(4 / 3, abs=0.01)
-    page.context.close()
 
 
 def test_portrait_picture_keeps_its_shape(opened: Page, feeder: Feeder) -> None:
     feeder.scene = Scene(size=(120, 200))
-    script = "() => { const v = document.getElementById('view'); return v.clientWidth / v.clientHeight }"
-    wait_for("portrait", lambda: abs(opened.evaluate(script) - 0.6) < 0.01, opened)
+    view = "document.getElementById('view')"
+    shape = f"{view}.clientWidth / {view}.clientHeight"
+    wait_for("portrait", lambda: abs(opened.evaluate(shape) - 0.6) < 0.01, opened)
 
 
 @pytest.mark.parametrize(("name", "size"), [("desktop", DESKTOP), ("phone", PHONE)])
 def test_screenshot_can_be_taken(
-    chromium: Browser, feeder: Feeder, tmp_path: Path, name: str, size: tuple[int, int]
+    tab: Page, feeder: Feeder, tmp_path: Path, name: str, size: tuple[int, int]
 ) -> None:
-    page = open_page(chromium, feeder.page, size)
+    page = open_page(tab, feeder.page, size)
     wait_for("health", lambda: text(page, "#rate") == "31.5", page)
     folder = Path(os.environ.get("AAM_SCREENSHOTS", tmp_path))
     file = folder / f"page-{name}.png"
     page.screenshot(path=file)
     assert file.stat().st_size > 10_000
-    page.context.close()

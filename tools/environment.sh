@@ -6,35 +6,45 @@ fail() {
     exit 2
 }
 
-# The first Python >= 3.10 that can make an environment. The plain name goes first: it is the one that
-# its user chose. Each is run, because a name on the path may be a shim with nothing behind it.
+# Sets `python` to one that is new enough and can make environments, or else is new enough. The plain
+# name goes first: it is the one that its user chose. Each is run, because a name on the path may be a
+# shim with nothing behind it.
 find_python() {
     local name
     python=""
     for name in python3 python3.13 python3.12 python3.11 python3.10; do
         "$name" -c 'import sys; sys.exit(sys.version_info < (3, 10))' 2>/dev/null || continue
-        python=$name
-        if "$name" -c 'import ensurepip, venv' 2>/dev/null; then return; fi
+        python=${python:-$name}
+        can_make_environments "$name" && python=$name && return
     done
-    if [[ -n $python ]]; then
-        local version
-        version=$("$python" -c 'import sys; print("%d.%d" % sys.version_info[:2])')
-        fail "venv is missing ($python): sudo apt-get install python$version-venv"
-    fi
-    fail "Python 3.10 or newer is missing: sudo apt-get install python3 python3-venv"
+    [[ -n $python ]] ||
+        fail "Python 3.10 or newer is missing: sudo apt-get install python3 python3-venv"
 }
+
+can_make_environments() { "$1" -c 'import ensurepip, venv' 2>/dev/null; }
 
 # has_library NAME: whether the system's loader finds it.
 has_library() { "$python" -c 'import ctypes, sys; ctypes.CDLL(sys.argv[1])' "$1" 2>/dev/null; }
 
-# What the wheels from PyPI do not bring along on Linux.
-check_libraries() {
-    [[ $(uname -s) == Linux ]] || return 0
-    has_library libGL.so.1 || fail "libGL.so.1 is missing (OpenCV): sudo apt-get install libgl1"
-    has_library libgthread-2.0.so.0 ||
-        fail "libgthread-2.0.so.0 is missing (OpenCV): sudo apt-get install libglib2.0-0"
-    has_library libportaudio.so.2 ||
-        say "no microphone without PortAudio (all else works): sudo apt-get install libportaudio2"
+# What neither Python nor the wheels from PyPI bring along on Linux, all in one line.
+check_system() {
+    local missing=() packages=()
+    if ! can_make_environments "$python"; then
+        missing+=("venv")
+        packages+=("$("$python" -c 'import sys; print("python%d.%d-venv" % sys.version_info[:2])')")
+    fi
+    if [[ $(uname -s) == Linux ]]; then
+        has_library libGL.so.1 || { missing+=(libGL.so.1) && packages+=(libgl1); }
+        has_library libgthread-2.0.so.0 ||
+            { missing+=(libgthread-2.0.so.0) && packages+=(libglib2.0-0); }
+        has_library libportaudio.so.2 || without_sound
+    fi
+    ((${#missing[@]} == 0)) ||
+        fail "parts of the system are missing (${missing[*]}): sudo apt-get install ${packages[*]}"
+}
+
+without_sound() {
+    say "no microphone without PortAudio, all else works: sudo apt-get install libportaudio2"
 }
 
 # make_environment FOLDER REQUIREMENT...: installs, unless it was done for the same setup.cfg before.

@@ -9,13 +9,15 @@ from typing import Any
 
 import cv2
 
-from aam_edge.engine.backend import Backend
+from aam_edge.engine.backend import Backend, Runner
 from aam_edge.engine.buffers import Buffers, Shape, initial_state
 from aam_edge.engine.size import INPUT_PIXELS, input_size
 from aam_edge.messages import Observation, RawAttention
 
 logger = logging.getLogger(__name__)
 
+KEPT_SHAPES = 6
+"""Sizes whose buffers stay bound: photos of a folder come in a few shapes, and binding compiles."""
 UNKNOWN_STEP_S = 1 / 30
 """Taken for the time between two frames whose stamps do not rise."""
 
@@ -32,6 +34,7 @@ class Session:
         self.prompts = tuple(prompts)
         self._pixels = pixels
         self._size: tuple[int, int] | None = None
+        self._bound: dict[Shape, tuple[Buffers, Runner]] = {}
         self._source: tuple[int, int] | None = None
         self._last_ns: int | None = None
         self.backward_stamps = 0
@@ -99,24 +102,32 @@ class Session:
     def close(self) -> None:
         """Lets the buffers go."""
         self._size = self._source = None
+        self._bound.clear()
 
     def _fit(self, source: tuple[int, int]) -> None:
         """Makes the input's size fit pictures of (W, H)."""
         if source == self._source:
             return
         size = input_size(*source, self._pixels)
-        if self._size is not None and size != self._size:
-            self.resets += 1
-            self._last_ns = None
-            logger.warning("picture changed its shape to %dx%d: state starts anew", *source)
         if size != self._size:
+            if self._last_ns is not None:
+                self.resets += 1
+                self._last_ns = None
+                logger.warning("picture changed its shape to %dx%d: state starts anew", *source)
             self._bind(size)
         self._source = source
 
     def _bind(self, size: tuple[int, int]) -> None:
-        self._buffers = Buffers(Shape(len(self.prompts), *size))
-        self._run = self.backend.bind(self._buffers)
+        """Buffers of this size, in their first state."""
+        shape = Shape(len(self.prompts), *size)
+        if shape not in self._bound:
+            if len(self._bound) == KEPT_SHAPES:
+                self._bound.pop(next(iter(self._bound)))
+            buffers = Buffers(shape)
+            self._bound[shape] = buffers, self.backend.bind(buffers)
+        self._buffers, self._run = self._bound[shape]
         self._size = size
+        self._load(initial_state(shape))
 
     def _load(self, state: dict[str, Any]) -> None:
         for name, array in self._buffers.state.items():

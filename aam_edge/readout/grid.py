@@ -37,4 +37,4 @@ class Grid:
         """Centres of the columns (w,) and of the rows (h,), pixels."""
         x = (np.arange(self.shape[1]) + 0.5) * self.pitch[0] - 0.5
         y = (np.arange(self.shape[0]) + 0.5) * self.pitch[1] - 0.5
-        return x, y
+        return np.asarray(x), np.asarray(y)

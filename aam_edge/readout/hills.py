@@ -1,8 +1,9 @@
 """The hills of a density: one maximum each, and the cells that lead up to it. Pure functions.
 
-From each cell one climbs to the highest of the 8 neighbours until none is higher; all cells that end
-on the same top are a hill. A hill whose pass to a higher one lies nearly as high as its own top is
-ripple on that one, and joins it; so do the cells of a plateau, whose passes are as high as they are.
+From each cell one climbs to the highest of the 8 neighbours until none is higher; all cells that
+end on the same top are a hill. A hill whose pass to a higher one lies nearly as high as its own top
+is ripple on that one and joins it; so do the cells of a plateau, whose passes are as high as they
+are.
 
 Everything here is in cells: x is a column, y a row, a cell's centre is a whole number.
 """
@@ -55,7 +56,7 @@ def find_hills(density: Map) -> Hills:
 
 
 def _climb(density: Map) -> Cells:
-    """(h w,): flat index of the top that each cell leads to; a cell no neighbour overtops is one."""
+    """(h w,): flat index of the top that each cell leads to; no neighbour overtops a top."""
     height, width = density.shape
     padded = np.full((height + 2, width + 2), -1, np.float32)
     padded[1:-1, 1:-1] = density
@@ -64,16 +65,15 @@ def _climb(density: Map) -> Cells:
     near = np.stack([padded[1 + i : 1 + i + height, 1 + j : 1 + j + width] for i, j in steps])
     along = np.array([i * width + j for i, j in steps])
     to = np.arange(density.size) + along[near.argmax(axis=0)].ravel()
-    while True:
-        further = to[to]  # twice as far each time
-        if np.array_equal(further, to):
-            return np.asarray(to)
-        to = further
+    return _follow(to)
 
 
 def _join(density: Map, owner: Cells, heights: Map) -> Cells:
     """(n,): the hill that each of n hills, numbered from the highest, becomes part of."""
     one, other, passes = _borders(density, owner)
+    # Of all borders few are passes, and what is none now is none to a higher hill either.
+    is_pass = passes >= PASS_RATIO * heights[np.maximum(one, other)]
+    one, other, passes = one[is_pass], other[is_pass], passes[is_pass]
     order = np.argsort(passes)
     one, other, passes = one[order], other[order], passes[order]
     parents = np.arange(len(heights))
@@ -85,26 +85,34 @@ def _join(density: Map, owner: Cells, heights: Map) -> Cells:
         # In rising order of the passes: of several, the last and highest stays.
         step = np.arange(len(heights))
         step[low[joins]] = high[joins]
-        while not np.array_equal(step, step[step]):
-            step = step[step]
+        step = _follow(step)
         parents, one, other = step[parents], step[one], step[other]
 
 
+def _follow(to: Cells) -> Cells:
+    """Where each chain of pointers ends."""
+    while True:
+        further = to[to]  # twice as far each time
+        if np.array_equal(further, to):
+            return to
+        to = further
+
+
 def _borders(density: Map, owner: Cells) -> tuple[Cells, Cells, Map]:
-    """All pairs of neighbours in different hills: the two hills, and the lower density (its pass)."""
-    pairs = [
-        (np.s_[:, 1:], np.s_[:, :-1]),
-        (np.s_[1:], np.s_[:-1]),
-        (np.s_[1:, 1:], np.s_[:-1, :-1]),
-        (np.s_[1:, :-1], np.s_[:-1, 1:]),
-    ]
-    found = []
-    for here, there in pairs:
-        is_border = owner[here] != owner[there]
-        lower = np.minimum(density[here][is_border], density[there][is_border])
-        found.append((owner[here][is_border], owner[there][is_border], lower))
-    one, other, passes = zip(*found, strict=True)
-    return np.concatenate(one), np.concatenate(other), np.concatenate(passes)
+    """Pairs of neighbours in different hills: the two hills, and the lower density, its pass."""
+    flat = np.arange(owner.size).reshape(owner.shape)
+    pairs = (
+        (flat[:, 1:], flat[:, :-1]),
+        (flat[1:], flat[:-1]),
+        (flat[1:, 1:], flat[:-1, :-1]),
+        (flat[1:, :-1], flat[:-1, 1:]),
+    )
+    here = np.concatenate([a.ravel() for a, _ in pairs])
+    there = np.concatenate([b.ravel() for _, b in pairs])
+    one, other = owner.ravel()[here], owner.ravel()[there]
+    is_border = one != other
+    lower = np.minimum(density.ravel()[here[is_border]], density.ravel()[there[is_border]])
+    return one[is_border], other[is_border], lower
 
 
 def _middles(density: Map, owner: Cells, tops: Cells) -> Cells:
@@ -126,8 +134,8 @@ def refine_tops(density: Map, rows: Cells, columns: Cells) -> tuple[Floats, Floa
     """Where between the cells tops lie, and how high: a quadratic through 3x3 log-densities.
 
     The vertex of g'd + d'Hd / 2, with g and H the central differences of the log-density: exact for
-    a Gaussian. Beyond the border nothing is known, so a top on it stays on the cell's centre in that
-    axis.
+    a Gaussian. Beyond the border nothing is known, so a top on it stays on the cell's centre in
+    that axis.
 
     Returns:
         (n, 2), x and y in cells, within half a cell of the top's cell; (n,), density there.

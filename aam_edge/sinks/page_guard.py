@@ -12,18 +12,23 @@ import errno
 import hmac
 import ipaddress
 import logging
+import re
 import socket
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from aiohttp import web
-from aiohttp.typedefs import Handler, Middleware
 
 from aam_edge.config import NetConfig, PageConfig
 from aam_edge.errors import SinkError, UsageError
 
+if TYPE_CHECKING:
+    from aiohttp.typedefs import Handler, Middleware
+
 logger = logging.getLogger(__name__)
 
+LISTEN = re.compile(r"(\[(?P<ipv6>[0-9a-fA-F:.]+)\]|(?P<host>[\w.-]+)):(?P<port>\d{1,5})", re.ASCII)
 LOOPBACK_NAMES = frozenset({"localhost", "127.0.0.1", "::1"})
 
 
@@ -52,12 +57,9 @@ class Address:
 
 def parse_listen(text: str) -> Address:
     """`127.0.0.1:8088` or `[::1]:8088` to an address; raises UsageError."""
-    try:
-        parts = urlsplit(f"//{text}")
-        if parts.netloc == text and parts.hostname and parts.port is not None and "@" not in text:
-            return Address(parts.hostname, parts.port)
-    except ValueError:  # a port past 65535, or a bracket left open
-        pass
+    match = LISTEN.fullmatch(text)
+    if match is not None and int(match["port"]) < 65536:
+        return Address((match["ipv6"] or match["host"]).lower(), int(match["port"]))
     todo = "give HOST:PORT such as 127.0.0.1:8088, or none"
     raise UsageError("page address is wrong", text, todo)
 
@@ -122,11 +124,11 @@ class Guard:
 
     def refusal(self, request: web.Request) -> web.HTTPException | None:
         """The answer to a request that may not pass."""
-        host, origin = request.headers.get("Host", ""), request.headers.get("Origin")
+        host, origin = request.headers.get("Host", "").lower(), request.headers.get("Origin")
         if not self.knows_host(host):
             text = "this name is not mine: open the page by the address that aam-edge printed\n"
             return web.HTTPForbidden(text=text)
-        if origin is not None and urlsplit(origin.lower()).netloc != host.lower():
+        if origin is not None and origin.lower() not in (f"http://{host}", f"https://{host}"):
             return web.HTTPForbidden(text="another site may not use this page\n")
         # The page's code is no secret, and a link to it cannot carry the token.
         if not request.path.startswith("/static/") and not self.knows_token(_token_of(request)):

@@ -146,12 +146,15 @@ class PageServer:
         )
         await ws.prepare(request)
         viewer = Viewer(self._config.fps)
-        sender = asyncio.create_task(self._send(viewer, ws))
         self._enter(viewer, ws, request)
+        both = [asyncio.create_task(work(viewer, ws)) for work in (self._read, self._send)]
         try:
-            await self._read(viewer, ws)
+            done, _ = await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
+            for task in done:
+                task.result()
         finally:
-            sender.cancel()
+            for task in both:
+                task.cancel()
             self._leave(viewer, ws, request)
         return ws
 
@@ -197,7 +200,7 @@ class PageServer:
                     await self._send_picture(viewer, ws)
                 viewer.plan()
         except ConnectionError:
-            pass  # the browser has gone; the reader sees it too and tidies up
+            pass  # the browser has gone
 
     async def _send_picture(self, viewer: Viewer, ws: web.WebSocketResponse) -> None:
         viewer.pace.begin(asyncio.get_running_loop().time())

@@ -87,7 +87,7 @@ class Container:
         self._last_ns = -self._interval_ns
         self._broken = 0
         self.length_ns = 0
-        """Grows while it is read; at the end, how long it lasts."""
+        """Grows while it is read; at the end, how long its pictures last."""
 
     @property
     def has_sound(self) -> bool:
@@ -143,9 +143,7 @@ class Container:
             if frame.pts is None or frame.time_base is None or not len(samples):
                 continue
             measured_ns = to_ns(frame.pts, frame.time_base) - self._start_ns
-            block = Block(clock.start_of(len(samples), measured_ns), samples)
-            self.length_ns = max(self.length_ns, block.end_ns)
-            yield block
+            yield Block(clock.start_of(len(samples), measured_ns), samples)
 
     def _note_broken(self, why: str) -> None:
         if not self._broken:
@@ -163,6 +161,18 @@ def sound_first(items: Iterator[Picture | Block]) -> Iterator[Picture | Block]:
     """
     pictures: deque[Picture] = deque()
     blocks: deque[Block] = deque()
+    try:
+        yield from _in_step(items, pictures, blocks)
+    except SourceError:
+        # The file breaks off: what came before is whole.
+        yield from _rest(pictures, blocks)
+        raise
+    yield from _rest(pictures, blocks)
+
+
+def _in_step(
+    items: Iterator[Picture | Block], pictures: deque[Picture], blocks: deque[Block]
+) -> Iterator[Picture | Block]:
     for item in items:
         if isinstance(item, Picture):
             pictures.append(item)
@@ -175,6 +185,9 @@ def sound_first(items: Iterator[Picture | Block]) -> Iterator[Picture | Block]:
             yield pictures.popleft()
         while len(blocks) > 16 * MOST_WAITING:  # a sound file with one picture
             yield blocks.popleft()
+
+
+def _rest(pictures: deque[Picture], blocks: deque[Block]) -> Iterator[Picture | Block]:
     for picture in pictures:
         yield from _heard_by(picture, blocks)
         yield picture

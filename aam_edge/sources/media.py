@@ -99,7 +99,9 @@ class MediaSource:
             items = container.items()
             holds_back = container.has_sound and not self.is_live
             for item in sound_first(items) if holds_back else items:
-                yield base_ns, item
+                # Sound is often some 10 ms longer than the pictures: no hole between two rounds.
+                if not (self._config.loop and item.time_ns >= container.length_ns):
+                    yield base_ns, item
             if self.is_live or not self._config.loop:
                 return
             base_ns += container.length_ns

@@ -1,7 +1,7 @@
 """A made-up scene with known answers: a bright textured thing moves over a textured room.
 
 Its centre runs on x(t) = W/2 + a sin(2 pi t / 7 s), y(t) = H/2 + b sin(2 pi t / 4.1 s + phi), to
-the pixel. Its brightness and a tone beat together twice a second; the tone's pitch rises rightwards,
+the pixel. Its brightness and a tone beat together twice a second; the pitch rises to the right,
 which is all that panning can be in mono. Everything follows from seed, size and rate. Pictures are
 painted from parts made once, because benchmarks must not measure their painter.
 """

@@ -61,7 +61,7 @@ def check_node(path: str) -> None:
     try:
         descriptor = os.open(path, os.O_RDWR | os.O_NONBLOCK)
     except OSError as problem:
-        raise _refused(path, problem) from problem
+        raise refused(path, problem) from problem
     try:
         can_capture = captures(descriptor)
     finally:
@@ -71,7 +71,8 @@ def check_node(path: str) -> None:
         raise SourceError("device is no camera", path, todo)
 
 
-def _refused(path: str, problem: OSError) -> SourceError:
+def refused(path: str, problem: OSError) -> SourceError:
+    """What the system's refusal to open a node means to the user."""
     if problem.errno in (errno.EACCES, errno.EPERM):
         todo = "join the group video (sudo usermod -aG video $USER) and log in again"
         return SourceError("no permission to use the camera", path, todo)

@@ -1,6 +1,18 @@
-"""Scores of a network on still photos."""
+"""Scores of a predictor on people's gaze, one still photo at a time.
+
+    python -m aam_edge.training.evaluate --data DATA --model nano
+
+prints the means on each set's val split for the model, through the engine that users run, and for the
+centre prior (the mean density of the set's train photos).
+"""
 
 from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -8,34 +20,25 @@ import torch
 from numpy.typing import NDArray
 
 from aam_edge.engine.size import input_size
+from aam_edge.messages import Image
 from aam_edge.model.native.decoder import PROMPT_CHANNELS
 from aam_edge.model.native.network import NativeNetwork
-from aam_edge.training.data import Photo
+from aam_edge.model_api import load
+from aam_edge.training.data import LONG_SIDE_CELLS, Photo, read_gaze_set
 from aam_edge.training.metrics import auc_judd, cc, kld, nss, sim, to_grid
 
+GAZE_SETS = ("osie", "eyecrowd", "scene500")
+PRIOR_GRID = (96, LONG_SIDE_CELLS)
 
-def predict_still(
-    network: NativeNetwork, image: NDArray[np.uint8], size: tuple[int, int]
-) -> NDArray[np.float32]:
-    """Density (h, w) of one picture (H, W, 3) BGR for free viewing, without state."""
-    rows, columns = size
-    small = cv2.resize(image, (columns, rows), interpolation=cv2.INTER_AREA)
-    picture = torch.from_numpy(small.astype(np.float32)).permute(2, 0, 1)[None]
-    picture = picture.contiguous(memory_format=torch.channels_last)
-    with torch.inference_mode():
-        log_density, _ = network.observe(picture, torch.zeros(1, PROMPT_CHANNELS))
-    return np.asarray(log_density[0, 0].exp().numpy())
+Predictor = Callable[[Image], NDArray[np.floating[Any]]]
+"""Picture (H, W, 3) BGR to a map of any size, >= 0."""
 
 
-def evaluate_still(
-    network: NativeNetwork, photos: list[Photo], size: tuple[int, int] | None = None
-) -> dict[str, float]:
-    """Mean scores over photos; the input size is the stream's own choice unless given."""
+def evaluate(predictor: Predictor, photos: list[Photo]) -> dict[str, float]:
+    """Mean scores over photos, definitions of `metrics`."""
     rows = []
     for photo in photos:
-        image = photo.image()
-        shape = size or input_size(image.shape[1], image.shape[0])
-        predicted = to_grid(predict_still(network, image, shape), photo.grid())
+        predicted = to_grid(predictor(photo.image()), photo.grid())
         human, points = photo.density(photo.grid()), photo.points
         rows.append(
             (
@@ -48,3 +51,48 @@ def evaluate_still(
         )
     names = ("CC", "KLD", "SIM", "NSS", "AUC-J")
     return {n: round(float(v), 4) for n, v in zip(names, np.mean(rows, axis=0), strict=True)}
+
+
+def observer(network: NativeNetwork, size: tuple[int, int] | None = None) -> Predictor:
+    """The network's observation of a still for free viewing, in torch; at the stream's size or (H, W)."""
+
+    def predict(image: Image) -> NDArray[np.floating[Any]]:
+        rows, columns = size or input_size(image.shape[1], image.shape[0])
+        small = cv2.resize(image, (columns, rows), interpolation=cv2.INTER_AREA)
+        picture = torch.from_numpy(small.astype(np.float32)).permute(2, 0, 1)[None]
+        picture = picture.contiguous(memory_format=torch.channels_last)
+        with torch.inference_mode():
+            log_density, _ = network.observe(picture, torch.zeros(1, PROMPT_CHANNELS))
+        return np.asarray(log_density[0, 0].exp().numpy())
+
+    return predict
+
+
+def centre_prior(photos: list[Photo]) -> Predictor:
+    """The mean density of the photos, whatever the picture."""
+    mean = np.mean([to_grid(p.density(p.grid()), PRIOR_GRID) for p in photos], axis=0)
+    return lambda image: mean
+
+
+def main() -> None:
+    """Prints the table as JSON."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--data", type=Path, required=True, help="folder of gaze sets")
+    parser.add_argument("--model", default="nano")
+    parser.add_argument("--engine", default="onnx")
+    parser.add_argument("--sets", nargs="+", default=list(GAZE_SETS))
+    options = parser.parse_args()
+    model = load(options.model, engine=options.engine)
+    table: dict[str, dict[str, dict[str, float]]] = {}
+    for name in options.sets:
+        held = read_gaze_set(options.data / name, "val")
+        prior = centre_prior(read_gaze_set(options.data / name, "train"))
+        table[name] = {
+            options.model: evaluate(lambda image: model.predict(image).density, held),
+            "centre prior": evaluate(prior, held),
+        }
+    print(json.dumps(table, indent=1))
+
+
+if __name__ == "__main__":
+    main()

@@ -31,7 +31,7 @@ from aam_edge.model.native.decoder import PROMPT_CHANNELS
 from aam_edge.model.native.network import NativeNetwork
 from aam_edge.model.native.vision import load_lite0
 from aam_edge.training.data import Photo, human_density, read_gaze_set
-from aam_edge.training.evaluate import evaluate_still
+from aam_edge.training.evaluate import GAZE_SETS, evaluate, observer
 from aam_edge.training.losses import gaze_loss, variance_loss
 
 logger = logging.getLogger(__name__)
@@ -41,7 +41,7 @@ logger = logging.getLogger(__name__)
 class FitConfig:
     """What a run is made of; written into its checkpoint."""
 
-    sets: tuple[str, ...] = ("osie", "eyecrowd", "scene500")
+    sets: tuple[str, ...] = GAZE_SETS
     epochs: int = 60
     batch: int = 16
     learning_rate: float = 2e-3
@@ -219,7 +219,7 @@ def fit(data: Path, body: Path, out: Path, config: FitConfig, evaluate_every: in
             "photos_per_s": round(len(examples) / seconds, 1),
         }
         if fitting.epoch % evaluate_every == 0 or fitting.epoch == config.epochs:
-            line["val"] = {name: evaluate_still(fitting.average, p) for name, p in held.items()}
+            line["val"] = {name: evaluate(observer(fitting.average), p) for name, p in held.items()}
         fitting.save(checkpoint)
         with (out / "log.jsonl").open("a") as log:
             log.write(json.dumps(line) + "\n")

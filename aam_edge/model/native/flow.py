@@ -81,7 +81,7 @@ def _solve(moved: Tensor, later: Tensor) -> tuple[Tensor, Tensor]:
     determinant = xx * yy - xy * xy  # >= NOISE^2
     step = torch.cat([xy * yt - yy * xt, xy * xt - xx * yt], dim=1) / determinant
     # The smaller eigenvalue is near determinant / trace: both directions must be seen.
-    weakest = determinant / (xx + yy)
+    weakest = determinant / (xx + yy) - NOISE / 2  # 0 where there is no texture at all
     return step.clamp(-LARGEST_STEP, LARGEST_STEP), weakest / (weakest + 4 * NOISE)
 
 

@@ -95,7 +95,7 @@ class Fpd(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         numbers = {
-            "diffusivity": 2.0,  # cells^2/s
+            "diffusivity": 1.0,  # cells^2/s
             "ignorance": 6.0,  # Q, growth of P a second
             "surprise": 4.0,  # growth of P where the picture changed and did not move
             "memory_s": 0.3,  # time constant of a drift that is not seen again

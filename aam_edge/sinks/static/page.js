@@ -19,7 +19,7 @@ const questions = new Map(); // id of a message -> what to do with its answer
 const page = {
   socket: null, tries: 0, retry: 0, nextId: 1,
   camera: null, index: 0, isPaused: false, pausedAt: 0,
-  lastPicture: 0, health: null, header: null,
+  received: 0, shown: 0, lastPicture: 0, health: null, header: null,
 };
 
 // ---- connection ------------------------------------------------------------------------------------
@@ -32,7 +32,7 @@ function connect() {
   address.search = location.search; // carries the token
   const socket = new WebSocket(address);
   socket.binaryType = "arraybuffer";
-  socket.onopen = () => { page.tries = 0; look(); showStatus(); };
+  socket.onopen = () => { page.tries = 0; lookAgain(); showStatus(); };
   socket.onmessage = ({ data }) => (typeof data === "string" ? hear(JSON.parse(data)) : receive(socket, data));
   socket.onclose = () => { if (page.socket === socket) disconnected(); };
   page.socket = socket;
@@ -69,8 +69,12 @@ function ask(message, done) {
   page.socket.send(JSON.stringify({ ...message, id }));
 }
 
+// A new connection shows the first camera and prompt until it is told otherwise.
+function lookAgain() {
+  if (page.camera !== null || page.index !== 0) look();
+}
+
 function look() {
-  if (page.camera === null && page.index === 0) return; // what the server shows unasked
   ask({ cmd: "look", camera: page.camera, index: page.index }, ({ ok }) => {
     if (!ok) page.camera = null; // the server was started anew with other cameras
   });
@@ -86,6 +90,7 @@ function hear(message) {
 // ---- pictures --------------------------------------------------------------------------------------
 
 async function receive(socket, buffer) {
+  const turn = ++page.received;
   try {
     const length = new DataView(buffer).getUint32(0, true);
     const header = JSON.parse(new TextDecoder().decode(new Uint8Array(buffer, 4, length)));
@@ -93,6 +98,8 @@ async function receive(socket, buffer) {
     const cells = new Uint8Array(buffer, 4 + length + header.jpeg_bytes);
     const picture = await createImageBitmap(new Blob([jpeg], { type: "image/jpeg" }));
     await new Promise(requestAnimationFrame);
+    if (turn < page.shown) return; // decoded after the one that followed it
+    page.shown = turn;
     showPicture(picture, header, cells);
   } finally {
     // Said only now: a browser that cannot keep up gets fewer pictures, not older ones.

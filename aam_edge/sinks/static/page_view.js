@@ -103,7 +103,7 @@ function drawTarget({ pen, width, height, scale }, target, rank) {
 
 function drawGaze({ pen, scale }, gaze) {
   const [x, y] = [(gaze.x + 0.5) * scale, (gaze.y + 0.5) * scale];
-  stroke(pen, 2, CYAN, () => {
+  stroke(pen, 3, CYAN, () => {
     for (const [dx, dy] of [[1, 0], [-1, 0], [0, 1], [0, -1]]) {
       pen.moveTo(x + 4 * dx, y + 4 * dy);
       pen.lineTo(x + 13 * dx, y + 13 * dy);
@@ -113,7 +113,7 @@ function drawGaze({ pen, scale }, gaze) {
 
 // A line with a dark rim, to be seen on any picture.
 function stroke(pen, lineWidth, colour, path) {
-  for (const [style, extra] of [["#000000a0", 2], [colour, 0]]) {
+  for (const [style, extra] of [["#000000c0", 2], [colour, 0]]) {
     pen.strokeStyle = style;
     pen.lineWidth = lineWidth + extra;
     pen.beginPath();

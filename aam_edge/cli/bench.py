@@ -1,0 +1,187 @@
+"""`aam-edge bench`: rate, latency, memory and start-up on this machine, and what rivals do.
+
+Everything is measured through the running stream, source to socket, in one run, so that rows can be
+compared even on a machine that others use too.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import cv2
+import numpy as np
+
+from aam_edge.cli.findings import processor_name
+from aam_edge.config import Config, load_config
+from aam_edge.engine.catalog import ENGINES, is_installed
+from aam_edge.messages import Attention, Frame, Health
+from aam_edge.model_api import FREE_VIEWING
+from aam_edge.runtime import Runtime, resident_bytes
+
+HELP = "measure rate, latency, memory and rivals on this machine"
+WARM_FRAMES = 30
+REAL_FPS = 30
+SOURCE = {"source.cameras": ("synthetic",), "source.size": "640x480", "source.mic": "none"}
+QUIET = {"page.listen": "none", "zmq.pub": "tcp://127.0.0.1:*", "zmq.control": "none"}
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declares the options."""
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.epilog = "example:\n  aam-edge bench --engine onnx --frames 20000"
+    parser.add_argument(
+        "--engine", metavar="NAME", action="append", help="engine to measure (all that are installed)"
+    )
+    parser.add_argument(
+        "--frames", metavar="N", type=int, default=1000, help="frames at full rate (%(default)s)"
+    )
+    parser.add_argument(
+        "--seconds", metavar="S", type=float, default=10.0, help="time at 30 frames/s (%(default)s)"
+    )
+    parser.add_argument("--json", action="store_true", help="print everything as JSON")
+
+
+@dataclass
+class Recorder:
+    """A sink that keeps what a benchmark needs."""
+
+    name: str = "recorder"
+    dropped: int = 0
+    published_s: list[float] = field(default_factory=list)
+    latencies_s: list[float] = field(default_factory=list)
+    rss_bytes: list[int] = field(default_factory=list)
+    health: Health | None = None
+
+    def offer(self, frame: Frame, attentions: Sequence[Attention]) -> None:
+        """Notes when a frame left."""
+        self.published_s.append(time.perf_counter())
+        self.latencies_s.append((time.time_ns() - frame.capture_ns) / 1e9)
+
+    def offer_health(self, health: Health) -> None:
+        """Notes memory and stages."""
+        self.rss_bytes.append(health.rss_bytes)
+        self.health = health
+
+    def state(self) -> str:
+        """Always ok."""
+        return "ok"
+
+    def close(self) -> None:
+        """Nothing is open."""
+
+
+def run(options: argparse.Namespace) -> int:
+    """Measures and prints."""
+    engines = options.engine or [name for name in ENGINES if is_installed(name) and name != "eager"]
+    rows = [measure_engine(name, max(options.frames, 100), options.seconds) for name in engines]
+    result = {"machine": machine(), "engines": rows, "rivals": measure_rivals()}
+    print(json.dumps(result) if options.json else as_text(result))
+    return 0
+
+
+def measure_engine(engine: str, frames: int, seconds: float) -> dict[str, Any]:
+    """All figures of one engine."""
+    model = {"model.engine": engine}
+    full = stream(model | {"source.pace": "every", "frames": frames + WARM_FRAMES})
+    second = {"prompts": (FREE_VIEWING, "search for cup"), "frames": frames // 4 + WARM_FRAMES}
+    double = stream(model | {"source.pace": "every"} | second)
+    paced = stream(model | {"source.pace": "real", "source.fps": REAL_FPS, "duration_s": seconds})
+    steps_ms, double_ms = (np.diff(r.published_s[WARM_FRAMES:]) * 1e3 for r in (full, double))
+    latencies_ms = np.array(paced.latencies_s[WARM_FRAMES:]) * 1e3
+    assert full.health is not None
+    stages = {name: round(ms, 2) for name, ms in full.health.stages_ms.items()}
+    frame_ms = float(np.median(steps_ms))
+    settled = full.rss_bytes[len(full.rss_bytes) // 3 :]
+    return {
+        "engine": full.health.engine,
+        "maps_per_s": round(1e3 / frame_ms, 1),
+        "frame_ms_min": round(float(steps_ms.min()), 2),
+        "frame_ms_median": round(frame_ms, 2),
+        "stages_ms": stages,
+        "beside_network_ms": round(frame_ms - stages["network"], 2),
+        "second_prompt": f"{(float(np.median(double_ms)) / frame_ms - 1):+.0%}",
+        "latency_ms_at_30": {
+            "p50": round(float(np.percentile(latencies_ms, 50)), 1),
+            "p99": round(float(np.percentile(latencies_ms, 99)), 1),
+        },
+        "first_map_s": round(min(first_map_s(engine) for _ in range(3)), 2),
+        "rss_mb": round(settled[-1] / 1e6),
+        "rss_growth_mb": round((settled[-1] - settled[0]) / 1e6, 1),
+        "frames": frames,
+    }
+
+
+def stream(settings: dict[str, Any]) -> Recorder:
+    """Runs the whole stream, publishing, and records it."""
+    config: Config = load_config(options=SOURCE | QUIET | settings)
+    recorder = Recorder()
+    Runtime(config, extra_sinks=[recorder]).run(threading.Event())
+    recorder.rss_bytes.append(resident_bytes())
+    return recorder
+
+
+def first_map_s(engine: str) -> float:
+    """Seconds a new process needs from its start to its first map and end."""
+    command = [sys.executable, "-m", "aam_edge.cli.main", "--quiet", "--engine", engine]
+    command += ["--camera", "synthetic", "--frames", "1", "--page", "none"]
+    command += ["--pub", "tcp://127.0.0.1:*", "--control", "none"]
+    start = time.perf_counter()
+    subprocess.run(command, check=True, capture_output=True)
+    return time.perf_counter() - start
+
+
+def measure_rivals() -> list[dict[str, Any]]:
+    """What one would use instead, on the same picture, one thread."""
+    if not hasattr(cv2, "saliency"):
+        return [{"name": "OpenCV spectral residual", "note": "needs opencv-contrib-python"}]
+    picture = np.random.default_rng(0).integers(0, 255, (480, 640, 3), np.uint8)
+    residual = cv2.saliency.StaticSaliencySpectralResidual_create()
+    return [{"name": "OpenCV spectral residual", **timed(lambda: residual.computeSaliency(picture))}]
+
+
+def timed(call: Callable[[], Any], times: int = 200) -> dict[str, float]:
+    """Min and median of a call."""
+    taken = []
+    for _ in range(times):
+        start = time.perf_counter()
+        call()
+        taken.append((time.perf_counter() - start) * 1e3)
+    median = float(np.median(taken))
+    return {"ms_min": round(min(taken), 2), "ms_median": round(median, 2), "maps_per_s": round(1e3 / median, 1)}
+
+
+def machine() -> dict[str, Any]:
+    """What the figures were measured on."""
+    return {"cpu": processor_name(), "cores": os.cpu_count(), "system": platform.platform()}
+
+
+def as_text(result: dict[str, Any]) -> str:
+    """The figures as a table of words and numbers."""
+    at = result["machine"]
+    lines = [f"{at['cpu']}, {at['cores']} cores, {at['system']}; source 640x480, publishing, one network thread"]
+    for row in result["engines"]:
+        latency, stages = row["latency_ms_at_30"], row["stages_ms"]
+        lines += [
+            f"{row['engine']}",
+            f"  full rate          {row['maps_per_s']} maps/s ({row['frame_ms_median']} ms a frame, least {row['frame_ms_min']})",
+            "  stages             " + ", ".join(f"{name} {ms} ms" for name, ms in stages.items()),
+            f"  beside the network {row['beside_network_ms']} ms a frame",
+            f"  second prompt      {row['second_prompt']} time a frame",
+            f"  latency at 30/s    p50 {latency['p50']} ms, p99 {latency['p99']} ms, capture to publish",
+            f"  start              {row['first_map_s']} s from process start to first map and end",
+            f"  memory             {row['rss_mb']} MB, {row['rss_growth_mb']:+} MB over the last two thirds of {row['frames']} frames",
+        ]
+    for rival in result["rivals"]:
+        words = rival.get("note") or f"{rival['maps_per_s']} maps/s ({rival['ms_median']} ms, least {rival['ms_min']})"
+        lines.append(f"{rival['name']}: {words}")
+    return "\n".join(lines)

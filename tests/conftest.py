@@ -1,0 +1,43 @@
+"""What several tests need: the shared data where it is there, a moving scene, the packaged network."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from aam_edge.messages import Frame, Image
+
+SHARED = Path(__file__).resolve().parents[2] / "shared"
+FRAME_NS = 33_333_333
+START_NS = 1_800_000_000_000_000_000
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """The folder of photos and gaze that developers have beside the project."""
+    if not (SHARED / "data").is_dir():
+        pytest.skip("needs the developers' shared/ folder beside the project")
+    return SHARED
+
+
+def scene(frame_id: int, width: int = 640, height: int = 480) -> Image:
+    """A disc that crosses a textured wall, 6 pixels a frame."""
+    wall = np.random.default_rng(7).integers(60, 120, (height // 8, width // 8, 3), np.uint8)
+    image = cv2.resize(wall, (width, height), interpolation=cv2.INTER_CUBIC)
+    centre = (60 + 6 * frame_id) % width, height // 2
+    cv2.circle(image, centre, height // 10, (40, 60, 240), -1)
+    return np.asarray(image, np.uint8)
+
+
+@pytest.fixture(scope="session")
+def moving_frame() -> Callable[[int], Frame]:
+    """Frames of `scene`, 30 a second."""
+
+    def frame(frame_id: int) -> Frame:
+        return Frame(scene(frame_id), START_NS + frame_id * FRAME_NS, "test", frame_id)
+
+    return frame

@@ -1,0 +1,142 @@
+"""A session's state: it lives across frames, moves, is saved, and starts anew where it must."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+
+from aam_edge.engine.backend import Backend
+from aam_edge.engine.catalog import open_backend
+from aam_edge.engine.package import find_package
+from aam_edge.engine.session import UNKNOWN_STEP_S, Session
+from aam_edge.messages import Frame, Map, Observation
+from tests.conftest import FRAME_NS, START_NS, scene
+
+Frames = Callable[[int], Frame]
+
+
+@pytest.fixture(scope="module")
+def backend() -> Backend:
+    return open_backend(find_package("nano"), "onnx")
+
+
+def play(session: Session, frames: Frames, ids: range) -> list[Map]:
+    return [session.step(Observation(frames(i)))[0].density for i in ids]
+
+
+def test_map_is_a_quarter_of_the_input_and_keeps_the_aspect(
+    backend: Backend, moving_frame: Frames
+) -> None:
+    session = Session(backend, ["a"])
+    assert session.step(Observation(moving_frame(0)))[0].density.shape == (48, 64)
+    portrait = Frame(scene(0, 480, 640), START_NS, "test", 0)
+    assert Session(backend, ["a"]).step(Observation(portrait))[0].density.shape == (64, 48)
+
+
+def test_saved_state_goes_on_bit_for_bit(backend: Backend, moving_frame: Frames) -> None:
+    session = Session(backend, ["a"])
+    play(session, moving_frame, range(5))
+    saved = session.state()
+    expected = play(session, moving_frame, range(5, 10))
+    other = Session(backend, ["something else"])
+    other.restore(saved)
+    np.testing.assert_array_equal(play(other, moving_frame, range(5, 10)), expected)
+
+
+def test_state_remembers_what_went_before(backend: Backend, moving_frame: Frames) -> None:
+    session = Session(backend, ["a"])
+    seen = play(session, moving_frame, range(10))[-1]
+    fresh = play(Session(backend, ["a"]), moving_frame, range(9, 10))[0]
+    assert np.abs(seen - fresh).sum() > 1e-3
+
+
+def test_reset_forgets_everything(backend: Backend, moving_frame: Frames) -> None:
+    session = Session(backend, ["a"])
+    first = play(session, moving_frame, range(3))
+    session.reset()
+    np.testing.assert_array_equal(play(session, moving_frame, range(3)), first)
+
+
+def test_new_prompt_starts_anew_and_the_other_keeps_its_state(
+    backend: Backend, moving_frame: Frames
+) -> None:
+    session, untouched = Session(backend, ["a", "b"]), Session(backend, ["a", "b"])
+    for i in range(5):
+        session.step(Observation(moving_frame(i)))
+        untouched.step(Observation(moving_frame(i)))
+    session.set_prompts(["a", "c"])
+    changed = session.step(Observation(moving_frame(5)))
+    expected = untouched.step(Observation(moving_frame(5)))
+    np.testing.assert_array_equal(changed[0].density, expected[0].density)
+    # What has just been asked for knows its first observation only.
+    assert changed[1].variance.mean() > expected[1].variance.mean()
+
+
+def test_prompts_can_be_added_and_taken_away(backend: Backend, moving_frame: Frames) -> None:
+    session, untouched = Session(backend, ["a"]), Session(backend, ["a"])
+    play(session, moving_frame, range(5))
+    play(untouched, moving_frame, range(5))
+    session.set_prompts(["b", "a"])
+    assert len(session.step(Observation(moving_frame(5)))) == 2
+    session.set_prompts(["a"])
+    play(untouched, moving_frame, range(5, 6))
+    expected = play(untouched, moving_frame, range(6, 7))
+    np.testing.assert_allclose(play(session, moving_frame, range(6, 7)), expected, atol=1e-7)
+
+
+def test_stamp_that_goes_back_is_counted_and_survived(backend: Backend) -> None:
+    session = Session(backend, ["a"])
+    for stamp in (START_NS, START_NS + FRAME_NS, START_NS - 5 * FRAME_NS):
+        reading = session.step(Observation(Frame(scene(0), stamp, "test", 0)))[0]
+    assert session.backward_stamps == 1
+    assert reading.dt_s == UNKNOWN_STEP_S
+    assert np.isfinite(reading.density).all()
+
+
+def test_picture_that_changes_its_shape_starts_the_state_anew(
+    backend: Backend, caplog: pytest.LogCaptureFixture
+) -> None:
+    session = Session(backend, ["a"])
+    session.step(Observation(Frame(scene(0), START_NS, "test", 0)))
+    wide = Frame(scene(1, 640, 272), START_NS + FRAME_NS, "test", 1)
+    reading = session.step(Observation(wide))[0]
+    assert session.resets == 1
+    assert reading.dt_s == 0
+    assert reading.density.shape == (40, 88)
+    assert "640x272: state starts anew" in caplog.text
+
+
+def test_larger_picture_of_the_same_shape_keeps_the_state(backend: Backend) -> None:
+    session = Session(backend, ["a"])
+    session.step(Observation(Frame(scene(0), START_NS, "test", 0)))
+    larger = Frame(scene(1, 1280, 960), START_NS + FRAME_NS, "test", 1)
+    assert session.step(Observation(larger))[0].dt_s == pytest.approx(FRAME_NS / 1e9)
+    assert session.resets == 0
+
+
+@pytest.mark.parametrize("dt_s", [0.001, 0.1, 10.0])
+@pytest.mark.parametrize("shade", [0, 128, 255])
+def test_any_step_and_blank_pictures_stay_finite(backend: Backend, dt_s: float, shade: int) -> None:
+    session = Session(backend, ["a"])
+    for i in range(20):
+        image = np.full((480, 640, 3), shade, np.uint8)
+        frame = Frame(image, START_NS + round(i * dt_s * 1e9), "test", i)
+        reading = session.step(Observation(frame))[0]
+        assert np.isfinite(reading.density).all()
+        assert np.isfinite(reading.variance).all()
+        assert reading.density.sum() == pytest.approx(1, abs=1e-5)
+
+
+def test_scene_cut_is_seen_and_forgotten_within_one_frame(backend: Backend) -> None:
+    noise = np.random.default_rng(3).integers(0, 255, (30, 40, 3), np.uint8)
+    other = np.repeat(np.repeat(noise, 16, 0), 16, 1)
+    session = Session(backend, ["a"])
+    for i in range(10):
+        before = session.step(Observation(Frame(scene(0), START_NS + i * FRAME_NS, "test", i)))[0]
+    after = session.step(Observation(Frame(other, START_NS + 10 * FRAME_NS, "test", 10)))[0]
+    alone = Session(backend, ["a"]).step(Observation(Frame(other.copy(), START_NS, "test", 0)))[0]
+    assert not before.cut
+    assert after.cut
+    np.testing.assert_allclose(after.density, alone.density, atol=1e-5)
