@@ -5,8 +5,14 @@ The names below are all that is promised; they are loaded when first used.
 
 from __future__ import annotations
 
+import os
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
+
+# OpenCV reads these once, when it is imported: a camera that hangs is let go after 2 s and not 10, and
+# its own warnings do not stand beside our one line.
+os.environ.setdefault("OPENCV_VIDEOIO_V4L_SELECT_TIMEOUT", "2")
+os.environ.setdefault("OPENCV_LOG_LEVEL", "ERROR")
 
 __version__ = "0.1.0"
 

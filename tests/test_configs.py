@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from aam_edge.cli.main import main
 from aam_edge.config import Config, load_config, read_yaml
 
 FILES = sorted((Path(__file__).parent.parent / "configs").glob("*.yaml"))
@@ -19,6 +20,12 @@ def test_there_are_shipped_settings() -> None:
 def test_shipped_settings_load(file: Path) -> None:
     assert load_config(file) != Config()
     assert f"--config configs/{file.name}" in file.read_text()
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda file: file.name)
+def test_the_command_runs_with_shipped_settings(file: Path) -> None:
+    here = ["--camera", "synthetic", "--frames", "3", "--pub", "none", "--control", "none"]
+    assert main(["--config", str(file), *here, "--page", "none"]) == 0
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda file: file.name)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -85,8 +86,9 @@ def test_libraries_are_all_there_and_opencv_is_sound() -> None:
 @pytest.mark.parametrize(
     ("module", "words"),
     [
-        ("", "cv2 is empty: pip uninstall"),
-        ("raise ImportError('libGL.so.1: cannot open shared object file')", "broken (libGL.so.1"),
+        ("", r"cv2 is empty: pip uninstall -y \S+; pip install opencv-python"),
+        ("raise ImportError('libGL.so.1: not found')", r"libGL.so.1: .*: sudo apt-get .* libgl1"),
+        ("raise ImportError('no module')", r"broken \(no module\): pip uninstall"),
     ],
 )
 def test_torn_opencv_is_found_with_the_commands_that_mend_it(
@@ -103,8 +105,7 @@ def test_torn_opencv_is_found_with_the_commands_that_mend_it(
         timeout=30,
         check=True,
     )
-    assert words in said.stdout
-    assert "pip install opencv-python" in said.stdout
+    assert re.search(words, said.stdout)
 
 
 def test_machine_is_described() -> None:

@@ -324,6 +324,17 @@ def test_live_stream_is_stamped_on_arrival_and_its_end_is_a_loss() -> None:
     assert stamps_ns[-1] <= time.time_ns()
 
 
+def test_live_stream_that_falls_silent_is_lost_in_time() -> None:
+    kind = "multipart/x-mixed-replace; boundary=x"
+    with serve({"/live.mjpg": multipart(60)}, kind, then_silent=True) as address:
+        source = MediaSource(f"{address}/live.mjpg", SourceConfig(stall_s=0.3), "clip")
+        with closing(source):
+            source.open()
+            start_s = time.monotonic()
+            assert len(frames_of(read_until_lost(source))) > 30
+            assert 0.2 < time.monotonic() - start_s < 5
+
+
 def read_until_lost(source: MediaSource) -> list[Frame | Sound]:
     items: list[Frame | Sound] = []
     with pytest.raises(SourceError, match=r"ended|breaks off"):
@@ -352,8 +363,11 @@ def multipart(count: int) -> list[bytes]:
 
 
 @contextmanager
-def serve(files: dict[str, list[bytes]], kind: str = "video/mp4") -> Iterator[str]:
-    """A real HTTP server on a free port."""
+def serve(
+    files: dict[str, list[bytes]], kind: str = "video/mp4", *, then_silent: bool = False
+) -> Iterator[str]:
+    """A real HTTP server on a free port; it may keep the connection open and say no more."""
+    closing_time = threading.Event()
 
     class Handler(http.server.BaseHTTPRequestHandler):
         def do_GET(self) -> None:
@@ -365,6 +379,8 @@ def serve(files: dict[str, list[bytes]], kind: str = "video/mp4") -> Iterator[st
             self.end_headers()
             for part in parts:
                 self.wfile.write(part)
+            if then_silent:
+                closing_time.wait(30)
 
         def log_message(self, *_: object) -> None:
             """Silent."""
@@ -375,6 +391,7 @@ def serve(files: dict[str, list[bytes]], kind: str = "video/mp4") -> Iterator[st
     try:
         yield f"http://127.0.0.1:{server.server_port}"
     finally:
+        closing_time.set()
         server.shutdown()
         server.server_close()
         thread.join(5)

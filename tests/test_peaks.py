@@ -6,7 +6,7 @@ import time
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
@@ -47,6 +47,7 @@ any_density = hnp.arrays(
 ).map(as_density)
 
 
+@settings(deadline=None)
 @given(places(SHAPE, 12), st.floats(0.8, 4.0))
 def test_blob_is_found_within_a_tenth_of_a_cell_and_its_sigma_within_a_tenth(
     centre: tuple[float, float], sigma: float
@@ -59,14 +60,17 @@ def test_blob_is_found_within_a_tenth_of_a_cell_and_its_sigma_within_a_tenth(
     assert peak.sigma_px == pytest.approx(sigma * np.sqrt(10 * 8), rel=0.1)
 
 
+@settings(deadline=None)
 @given(places(SHAPE, 9), st.floats(1.0, 3.0))
 def test_score_of_a_blob_is_the_mass_within_two_sigma(
     centre: tuple[float, float], sigma: float
 ) -> None:
     (peak,) = find_peaks(blobs((*centre, sigma, 1.0)), (64, 48), least_score=0.05)
-    assert peak.score == pytest.approx(1 - np.exp(-2), abs=0.04)
+    # At sigma 1 the disc of 2 sigma is a dozen cells, and its edge is as wide as one.
+    assert peak.score == pytest.approx(1 - np.exp(-2), abs=0.06)
 
 
+@settings(deadline=None)
 @given(places((30, 30), 12), st.floats(1.0, 2.0), st.integers(0, 30), st.integers(0, 15))
 def test_moving_the_map_moves_the_peak_and_nothing_else(
     centre: tuple[float, float], sigma: float, right: int, down: int
@@ -89,6 +93,7 @@ def test_elongated_blob_at_an_angle_is_found_between_the_cells() -> None:
     assert peak.sigma_px == pytest.approx(np.sqrt(4 * 2), rel=0.1)
 
 
+@settings(deadline=None)
 @given(any_density, st.integers(1, 3000), st.integers(1, 3000))
 def test_scores_are_parts_of_the_mass_and_peaks_lie_in_the_picture(
     density: Map, width: int, height: int
@@ -105,6 +110,7 @@ def test_scores_are_parts_of_the_mass_and_peaks_lie_in_the_picture(
         assert 0 < peak.sigma_px <= max(side_px / 2, min(width, height) / 4) * (1 + 1e-9)
 
 
+@settings(deadline=None)
 @given(any_density)
 def test_a_single_highest_cell_that_stands_out_is_never_lost(density: Map) -> None:
     row, column = np.unravel_index(int(density.argmax()), density.shape)
@@ -191,6 +197,7 @@ def test_point_mass_has_a_sigma_of_about_half_a_cell_and_all_the_mass() -> None:
     assert entropy_bits(density) == 0
 
 
+@settings(deadline=None)
 @given(hnp.array_shapes(min_dims=2, max_dims=2, max_side=80))
 def test_entropy_of_a_uniform_map_is_the_logarithm_of_its_cells(shape: tuple[int, int]) -> None:
     cells = shape[0] * shape[1]
@@ -198,6 +205,7 @@ def test_entropy_of_a_uniform_map_is_the_logarithm_of_its_cells(shape: tuple[int
     assert entropy_bits(uniform) == pytest.approx(np.log2(cells), abs=1e-4)
 
 
+@settings(deadline=None)
 @given(any_density)
 def test_entropy_lies_between_nothing_and_uniform(density: Map) -> None:
     assert 0 <= entropy_bits(density) <= np.log2(density.size) + 1e-4

@@ -6,7 +6,7 @@ import json
 import math
 
 import numpy as np
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from aam_edge.messages import Target
@@ -26,6 +26,7 @@ def ids(targets: tuple[Target, ...]) -> list[int]:
     return [target.id for target in targets]
 
 
+@settings(deadline=None)
 @given(
     st.floats(-500, 500),
     st.floats(-500, 500),
@@ -95,6 +96,7 @@ def test_far_peak_is_another_target() -> None:
     assert ids(tracker.update([peak(300), peak(101)], START_NS + FRAME_NS)) == [2, 1]
 
 
+@settings(deadline=None)
 @given(st.data())
 def test_ids_are_unique_in_a_map_and_never_come_back(data: st.DataObject) -> None:
     tracker, now_ns, lost, seen = TargetTracker(keep_s=0.1), START_NS, set[int](), set[int]()

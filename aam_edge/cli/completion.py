@@ -46,7 +46,8 @@ class Node:
     options: dict[str, str] = field(default_factory=dict)
     """Option to its first line of help."""
     choices: dict[str, list[str]] = field(default_factory=dict)
-    """Option, or empty for a word without one, to the values that it takes."""
+    """Option that takes a value, or empty for a word without option, to the values it can have;
+    none where it can be anything, a file for instance."""
 
 
 def read_tree(parser: argparse.ArgumentParser) -> list[Node]:
@@ -66,9 +67,9 @@ def _node(name: str, words: str, parser: argparse.ArgumentParser) -> Node:
             continue
         for option in action.option_strings:
             node.options[option] = _expand(parser, action)
-        if action.choices is not None:
+        if action.nargs != 0:
             for option in action.option_strings or [""]:
-                node.choices[option] = [str(choice) for choice in action.choices]
+                node.choices[option] = [str(choice) for choice in action.choices or ()]
     return node
 
 
@@ -133,8 +134,9 @@ def _fish(tree: list[Node]) -> Iterator[str]:
             kind = f"-l {option[2:]}" if option.startswith("--") else f"-s {option[1:]}"
             values = node.choices.get(option)
             takes = f" -x -a {_fish_quoted(' '.join(values))}" if values else ""
+            takes = " -r" if values == [] else takes
             yield f"complete -c {PROGRAM} {where} {kind}{takes} -d {_fish_quoted(words)}"
-        if "" in node.choices:
+        if node.choices.get(""):
             values = node.choices[""]
             yield f"complete -c {PROGRAM} {where} -x -a {_fish_quoted(' '.join(values))}"
 

@@ -86,6 +86,8 @@ def find_opencv() -> Finding:
     try:
         has_capture = hasattr(importlib.import_module("cv2"), "VideoCapture")
     except ImportError as problem:
+        if ".so" in str(problem):
+            mend = "sudo apt-get install libgl1 libglib2.0-0"
         return Finding("library", "OpenCV", f"{words}, broken ({problem}): {mend}", is_fault=True)
     if not has_capture:
         return Finding("library", "OpenCV", f"{words}, cv2 is empty: {mend}", is_fault=True)

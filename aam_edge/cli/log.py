@@ -5,17 +5,17 @@ from __future__ import annotations
 import argparse
 import json
 import logging
-import os
 from datetime import datetime, timezone
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declares how much is said."""
+def add_arguments(parser: argparse.ArgumentParser, *, is_command: bool = False) -> None:
+    """Declares how much is said; before a sub-command or behind it."""
+    absent = argparse.SUPPRESS if is_command else False
     group = parser.add_argument_group("log")
     loudness = group.add_mutually_exclusive_group()
-    loudness.add_argument("--quiet", action="store_true", help="say warnings and errors only")
-    loudness.add_argument("--verbose", action="store_true", help="say everything, with traces")
-    group.add_argument("--log-json", action="store_true", help="one JSON object a line")
+    loudness.add_argument("--quiet", action="store_true", default=absent, help="say warnings and errors only")
+    loudness.add_argument("--verbose", action="store_true", default=absent, help="say everything, with traces")
+    group.add_argument("--log-json", action="store_true", default=absent, help="one JSON object a line")
 
 
 def configure(options: argparse.Namespace) -> None:
@@ -26,8 +26,6 @@ def configure(options: argparse.Namespace) -> None:
     logging.basicConfig(level=logging.DEBUG if options.verbose else level, handlers=[handler], force=True)
     for library in ("asyncio", "aiohttp", "libav", "PIL"):
         logging.getLogger(library).setLevel(logging.WARNING)
-    # OpenCV writes its own lines beside our errors; set before its first use it is silent.
-    os.environ.setdefault("OPENCV_LOG_LEVEL", "ERROR" if options.verbose else "SILENT")
 
 
 class PlainFormatter(logging.Formatter):

@@ -51,7 +51,7 @@ def build_parser() -> argparse.ArgumentParser:
             name, help=words, description=f"{words[0].upper()}{words[1:]}.", allow_abbrev=False
         )
         _module(name).add_arguments(child)
-        log.add_arguments(child)
+        log.add_arguments(child, is_command=True)
         child.set_defaults(command=name)
     return parser
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import signal
 from collections.abc import Iterator, Sequence
+from contextlib import closing
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING
@@ -72,15 +73,17 @@ def run(options: argparse.Namespace) -> int:
         json=options.json,
     )
     _check(prompts, outputs)
-    items = list_items(options.inputs, options.out)
-    model = load(options.model, engine=options.engine)
     previous = signal.signal(signal.SIGTERM, _stop)
     try:
-        with Writer(outputs) as writer, Progress(len(items), is_quiet=options.quiet) as progress:
+        items = list_items(options.inputs, options.out)
+        with (
+            closing(load(options.model, engine=options.engine)) as model,
+            Writer(outputs) as writer,
+            Progress(len(items), is_quiet=options.quiet) as progress,
+        ):
             return predict_all(model, items, prompts, writer, progress)
     finally:
         signal.signal(signal.SIGTERM, previous)
-        model.close()
 
 
 def _check(prompts: Sequence[str], outputs: Outputs) -> None:
@@ -106,14 +109,13 @@ def predict_all(
             skipped += not _predict_item(model, item, prompts, writer, progress)
             progress.add_file()
     except KeyboardInterrupt:
-        progress.say(f"stopped: {progress.maps} maps are made")
+        progress.say(f"stopped, maps: {progress.maps}")
         return 0
     if not progress.maps:
         raise SourceError("nothing could be read", f"{skipped} skipped", "see the lines above")
-    left_out = f", {skipped} skipped" if skipped else ""
-    what = f"{len(items) - skipped} files{left_out}, {progress.maps} maps"
     if skipped or not progress.is_quiet:
-        progress.say(f"{what}, {progress.rate_hz:.1f} maps/s")
+        counts = f"maps: {progress.maps}, files: {len(items) - skipped}, skipped: {skipped}"
+        progress.say(f"{counts} ({progress.rate_hz:.1f} maps/s)")
     return 0
 
 

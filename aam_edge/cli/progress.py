@@ -30,7 +30,7 @@ class Progress:
             self._bar = Bar(
                 BarColumn(),
                 MofNCompleteColumn(),
-                TextColumn("files  {task.fields[maps]} maps  {task.fields[rate]:.1f} maps/s"),
+                TextColumn("files, maps: {task.fields[maps]} ({task.fields[rate]:.1f} maps/s)"),
                 TimeRemainingColumn(),
                 console=Console(stderr=True),
                 transient=True,
@@ -73,8 +73,8 @@ class Progress:
         now_s = time.monotonic()
         if not self.is_quiet and now_s - self._line_s >= LINE_EACH_S:
             self._line_s = now_s
-            done = f"{self._files_done} of {self._files} files"
-            self.say(f"{done}, {self._maps} maps, {self.rate_hz:.1f} maps/s")
+            counts = f"files: {self._files_done} of {self._files}, maps: {self._maps}"
+            self.say(f"{counts} ({self.rate_hz:.1f} maps/s)")
 
     def __enter__(self) -> Progress:
         if self._bar is not None:

@@ -193,7 +193,7 @@ class GapCounter:
     """Counts missing frames by the holes between stamps.
 
     A camera in the dark halves its rate without saying so; therefore the interval is the median of
-    the last ones seen, never shorter than what the camera promised.
+    the last ones seen where that is far longer than what the camera promised.
     """
 
     def __init__(self) -> None:
@@ -212,7 +212,8 @@ class GapCounter:
         if last_ns is None or capture_ns <= last_ns:
             return 0
         step_ns = capture_ns - last_ns
-        usual_ns = max(self._promised_ns, round(median(self._recent_ns)) if self._recent_ns else 0)
+        seen_ns = round(median(self._recent_ns)) if self._recent_ns else 0
+        usual_ns = seen_ns if seen_ns > 1.5 * self._promised_ns else self._promised_ns
         self._recent_ns.append(step_ns)
         return max(0, round(step_ns / usual_ns) - 1) if usual_ns else 0
 

@@ -101,7 +101,8 @@ class Feed:
         if self.state is not SourceState.LOST:
             self.lost += 1
             self.state = SourceState.LOST
-            logger.warning("source %s is lost: %s", self.camera, why)
+            if self.opened:  # else `start` raises it
+                logger.warning("source %s is lost: %s", self.camera, why)
 
     def _live(self) -> None:
         if self.state is SourceState.LOST:

@@ -1,7 +1,7 @@
 """Sound of any rate to SOUND_RATE_HZ, block by block.
 
 With rates in lowest terms L/M, output i lies at input position p = i M / L, whose fraction has one
-of L values. For each of them the taps of a windowed sinc (its cut-off just below the lower of the two
+of L values. For each of them the taps of a windowed sinc (its cut-off just below the lower of the
 Nyquist rates) stand in a bank, so that an output is one row of the bank times the inputs around p:
 
     y[i] = sum_k bank[i M mod L, k] x[floor(i M / L) - half + 1 + k]

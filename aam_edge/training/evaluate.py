@@ -19,11 +19,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from aam_edge.engine.catalog import open_backend
+from aam_edge.engine.package import find_package
+from aam_edge.engine.session import Session
 from aam_edge.engine.size import input_size
-from aam_edge.messages import Image
+from aam_edge.messages import Frame, Image, Observation
 from aam_edge.model.native.decoder import PROMPT_CHANNELS
 from aam_edge.model.native.network import NativeNetwork
-from aam_edge.model_api import load
 from aam_edge.training.data import LONG_SIDE_CELLS, Photo, read_gaze_set
 from aam_edge.training.metrics import auc_judd, cc, kld, nss, sim, to_grid
 
@@ -68,6 +70,16 @@ def observer(network: NativeNetwork, size: tuple[int, int] | None = None) -> Pre
     return predict
 
 
+def stills(session: Session) -> Predictor:
+    """What a session says of each picture alone, state forgotten between them."""
+
+    def predict(image: Image) -> NDArray[np.floating[Any]]:
+        session.reset()
+        return session.step(Observation(Frame(image, 1, "still", 0)))[0].density
+
+    return predict
+
+
 def centre_prior(photos: list[Photo]) -> Predictor:
     """The mean density of the photos, whatever the picture."""
     mean = np.mean([to_grid(p.density(p.grid()), PRIOR_GRID) for p in photos], axis=0)
@@ -82,13 +94,13 @@ def main() -> None:
     parser.add_argument("--engine", default="onnx")
     parser.add_argument("--sets", nargs="+", default=list(GAZE_SETS))
     options = parser.parse_args()
-    model = load(options.model, engine=options.engine)
+    predictor = stills(Session(open_backend(find_package(options.model), options.engine), ["free viewing"]))
     table: dict[str, dict[str, dict[str, float]]] = {}
     for name in options.sets:
         held = read_gaze_set(options.data / name, "val")
         prior = centre_prior(read_gaze_set(options.data / name, "train"))
         table[name] = {
-            options.model: evaluate(lambda image: model.predict(image).density, held),
+            options.model: evaluate(predictor, held),
             "centre prior": evaluate(prior, held),
         }
     print(json.dumps(table, indent=1))
