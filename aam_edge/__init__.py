@@ -9,8 +9,8 @@ import os
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-# OpenCV reads these once, when it is imported: a camera that hangs is let go after 2 s and not 10, and
-# its own warnings do not stand beside our one line.
+# OpenCV reads these once, when it is imported: a camera that hangs is let go after 2 s and not 10,
+# and its own warnings do not stand beside our one line.
 os.environ.setdefault("OPENCV_VIDEOIO_V4L_SELECT_TIMEOUT", "2")
 os.environ.setdefault("OPENCV_LOG_LEVEL", "ERROR")
 
@@ -35,11 +35,19 @@ _HOME = {
 __all__ = [*_HOME, "__version__"]
 
 if TYPE_CHECKING:
-    from aam_edge.errors import AamEdgeError
-    from aam_edge.messages import Attention, Frame, Gaze, Health, Observation, Sound, Target
-    from aam_edge.model_api import Model, Stream, load
-    from aam_edge.sources.catalog import open_source
-    from aam_edge.subscriber import subscribe
+    from aam_edge.errors import AamEdgeError as AamEdgeError
+    from aam_edge.messages import Attention as Attention
+    from aam_edge.messages import Frame as Frame
+    from aam_edge.messages import Gaze as Gaze
+    from aam_edge.messages import Health as Health
+    from aam_edge.messages import Observation as Observation
+    from aam_edge.messages import Sound as Sound
+    from aam_edge.messages import Target as Target
+    from aam_edge.model_api import Model as Model
+    from aam_edge.model_api import Stream as Stream
+    from aam_edge.model_api import load as load
+    from aam_edge.sources.catalog import open_source as open_source
+    from aam_edge.subscriber import subscribe as subscribe
 
 
 def __getattr__(name: str) -> Any:

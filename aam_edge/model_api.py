@@ -1,11 +1,11 @@
 """The network for programs: `load`, then stills with `predict` or a stream with `step`.
 
-    model = aam_edge.load("nano")
-    attention = model.predict("photo.jpg", prompt="free viewing")
-    stream = model.stream(prompts=["search for cup"])
-    for frame in aam_edge.open_source("demo"):
-        for attention in stream.step(frame):
-            print(attention.gaze)
+model = aam_edge.load("nano")
+attention = model.predict("photo.jpg", prompt="free viewing")
+stream = model.stream(prompts=["search for cup"])
+for frame in aam_edge.open_source("demo"):
+    for attention in stream.step(frame):
+        print(attention.gaze)
 """
 
 from __future__ import annotations
@@ -119,7 +119,7 @@ class Stream:
         ]
 
     def set_prompts(self, prompts: Sequence[str]) -> None:
-        """Changes what is looked for, from the next frame on; prompts that stay keep their state."""
+        """Changes what is looked for from the next frame on; prompts that stay keep their state."""
         ids = []
         for n, prompt in enumerate(prompts):
             stays = n < len(self._prompts) and self._prompts[n] == prompt

@@ -1,7 +1,7 @@
 """The loop: observation, network, readout, sinks. Owns time, health and shutdown.
 
-`Runtime(config).run(stop)` opens everything, runs until the sources end or `stop` is set, and closes in
-the direction of the data: sources, loop, sinks. It runs in the thread that calls it.
+`Runtime(config).run(stop)` opens everything, runs until the sources end or `stop` is set, and
+closes in the direction of the data: sources, loop, sinks. It runs in the thread that calls it.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
 """A stream's state as bytes: to keep, move to another machine, and go on bit by bit.
 
-msgpack; an array is {dtype, shape, data}. What comes back is checked wholly before it touches a stream.
+msgpack; an array is {dtype, shape, data}. What comes back is checked wholly before it touches a
+stream.
 """
 
 from __future__ import annotations
@@ -67,5 +68,3 @@ def _session(packed: dict[str, Any]) -> dict[str, Any]:
             raise ValueError(f"{name} has another size or is not finite")
         session[name] = array.reshape(like.shape)
     return session
-
-

@@ -62,7 +62,9 @@ class Steering:
         if not isinstance(prompt, str) or not prompt.strip():
             return refusal("prompt must be text: say what to look for")
         if len(prompt) > LONGEST_PROMPT:
-            return refusal(f"prompt is too long ({len(prompt)}): at most {LONGEST_PROMPT} characters")
+            return refusal(
+                f"prompt is too long ({len(prompt)}): at most {LONGEST_PROMPT} characters"
+            )
         if not isinstance(index, int) or isinstance(index, bool) or not 0 <= index < len(prompts):
             last = len(prompts) - 1
             return refusal(f"no prompt with this index ({str(index)[:20]}): give 0 to {last}")

@@ -23,10 +23,9 @@ def subscribe(
     """Iterates over a publisher's maps; ends when none came for `timeout_s`.
 
     Args:
-        endpoint: of the publisher; it may start later.
-        camera: its name, or None for all cameras and prompts.
-        prompt_index: which of the camera's prompts.
-        newest_only: a slow reader gets the newest map and loses older ones; `seq` shows how many. With
+        endpoint: of the publisher; it may start later. camera: its name, or None for all cameras
+        and prompts. prompt_index: which of the camera's prompts. newest_only: a slow reader gets
+        the newest map and loses older ones; `seq` shows how many. With
             several cameras the newest of all.
         timeout_s: seconds without a map, None waits for ever.
     """
@@ -49,4 +48,3 @@ def _messages(socket: zmq.Socket[bytes], timeout_s: float | None) -> Iterator[At
             return
         _, body = wire.split(socket.recv())
         yield Attention.from_bytes(body)
-

@@ -1,4 +1,4 @@
-"""What several tests need: the shared data where it is there, a moving scene, the packaged network."""
+"""What several tests need: the shared data where it is there, and a moving scene."""
 
 from __future__ import annotations
 

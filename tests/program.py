@@ -9,7 +9,8 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import TracebackType
 from typing import Any
 
@@ -108,16 +109,12 @@ class Program:
         self.process.stderr.close()
 
 
-def subscribe(context: zmq.Context[zmq.Socket[bytes]], endpoint: str, topic: bytes) -> zmq.Socket[bytes]:
+@contextmanager
+def listening(endpoint: str, topic: bytes) -> Iterator[zmq.Socket[bytes]]:
     """A plain subscriber as any user writes it."""
-    subscriber = context.socket(zmq.SUB)
-    subscriber.setsockopt(zmq.LINGER, 0)
-    subscriber.setsockopt(zmq.RCVTIMEO, int(DEADLINE_S * 1000))
-    subscriber.setsockopt(zmq.SUBSCRIBE, topic)
-    subscriber.connect(endpoint)
-    return subscriber
-
-
-def lines_of(text: str) -> Sequence[str]:
-    """What was said, without what libraries say when they are loaded."""
-    return [line for line in text.splitlines() if line.startswith("aam-edge:")]
+    with zmq.Context() as context, context.socket(zmq.SUB) as subscriber:
+        subscriber.setsockopt(zmq.LINGER, 0)
+        subscriber.setsockopt(zmq.RCVTIMEO, int(DEADLINE_S * 1000))
+        subscriber.setsockopt(zmq.SUBSCRIBE, topic)
+        subscriber.connect(endpoint)
+        yield subscriber

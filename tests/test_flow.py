@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 
 torch = pytest.importorskip("torch", reason="needs the extra [torch]")
 
-from torch import Tensor  # noqa: E402
+from torch import Tensor
 
-from aam_edge.model.native import flow  # noqa: E402
+from aam_edge.model.native import flow
 
 HEIGHT, WIDTH = 48, 64
 
@@ -19,11 +19,11 @@ HEIGHT, WIDTH = 48, 64
 def wall(seed: int) -> Tensor:
     """A texture of several scales, larger than the map on all sides, 0..1."""
     generator = torch.Generator().manual_seed(seed)
-    total = torch.zeros(1, 1, HEIGHT + 32, WIDTH + 32)
+    total: Tensor = torch.zeros(1, 1, HEIGHT + 32, WIDTH + 32)
     for cell in (4, 8, 16):
         coarse = torch.rand(1, 1, 80 // cell + 1, 96 // cell + 1, generator=generator)
         fine = torch.nn.functional.interpolate(coarse, scale_factor=cell, mode="bicubic")
-        total += fine[..., : HEIGHT + 32, : WIDTH + 32] / 3
+        total = total + fine[..., : HEIGHT + 32, : WIDTH + 32] / 3
     return total
 
 

@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 
 torch = pytest.importorskip("torch", reason="needs the extra [torch]")
 
-from torch import Tensor  # noqa: E402
+from torch import Tensor
 
-from aam_edge.model.native.fpd import (  # noqa: E402
+from aam_edge.model.native.fpd import (
     FLOOR,
     Fpd,
     State,
@@ -38,7 +38,8 @@ def picture(seed: int = 0) -> Tensor:
     """A smooth texture, (1, 1, HEIGHT, WIDTH), 0..1."""
     generator = torch.Generator().manual_seed(seed)
     coarse = torch.rand(1, 1, HEIGHT // 4, WIDTH // 4, generator=generator)
-    return torch.nn.functional.interpolate(coarse, scale_factor=4, mode="bicubic").clamp(0, 1)
+    fine: Tensor = torch.nn.functional.interpolate(coarse, scale_factor=4, mode="bicubic")
+    return fine.clamp(0, 1)
 
 
 def smooth_density(seed: int) -> Tensor:
@@ -155,7 +156,9 @@ def test_first_frame_is_no_cut() -> None:
 
 @settings(max_examples=30, deadline=None)
 @given(seeds, st.floats(1e-3, 1e4), st.floats(-6, 4))
-def test_correction_lies_between_memory_and_evidence(seed: int, variance: float, log_r: float) -> None:
+def test_correction_lies_between_memory_and_evidence(
+    seed: int, variance: float, log_r: float
+) -> None:
     memory, evidence = random_density(seed), random_density(seed + 1)
     state = start(memory, picture(), variance)
     after = Fpd().correct(state, evidence.log(), torch.full_like(evidence, log_r))

@@ -1,4 +1,4 @@
-"""The native network as a whole, in torch: causal, streaming, the same frame by frame and as a clip."""
+"""The native network as a whole, in torch: causal, and the same frame by frame as a clip."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="needs the extra [torch]")
 
-from torch import Tensor  # noqa: E402
+from torch import Tensor
 
-from aam_edge.engine.buffers import STATE_NAMES, Shape, initial_state  # noqa: E402
-from aam_edge.model.native.network import NativeNetwork  # noqa: E402
-from aam_edge.model.native.vision import TAP_CHANNELS, TAP_STRIDES  # noqa: E402
-from tests.conftest import scene  # noqa: E402
+from aam_edge.engine.buffers import STATE_NAMES, Shape, initial_state
+from aam_edge.model.native.network import NativeNetwork
+from aam_edge.model.native.vision import TAP_CHANNELS, TAP_STRIDES
+from tests.conftest import scene
 
 HEIGHT, WIDTH = 96, 128
 
@@ -25,7 +25,8 @@ def network() -> NativeNetwork:
 
 def clip(first: int, frames: int) -> Tensor:
     pictures = [scene(i, WIDTH, HEIGHT) for i in range(first, first + frames)]
-    return torch.from_numpy(np.stack(pictures))[None]
+    stacked: Tensor = torch.from_numpy(np.stack(pictures))
+    return stacked[None]
 
 
 def test_taps_have_their_strides_and_channels(network: NativeNetwork) -> None:

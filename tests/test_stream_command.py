@@ -15,7 +15,7 @@ import zmq
 
 import aam_edge
 from aam_edge.messages import Health
-from tests.program import Program, free_endpoint, run, subscribe
+from tests.program import Program, free_endpoint, listening, run
 
 STARTED = "first map"
 
@@ -28,18 +28,19 @@ def program() -> Iterator[Program]:
 
 
 def test_plain_subscriber_reads_maps_as_the_contract_says(program: Program) -> None:
-    with zmq.Context() as context:
-        with subscribe(context, program.pub, b"attention/synthetic/0\0") as subscriber:
-            messages = [
-                msgpack.unpackb(subscriber.recv().split(b"\0", 1)[1]) for _ in range(10)
-            ]
+    with listening(program.pub, b"attention/synthetic/0\0") as subscriber:
+        messages = [msgpack.unpackb(subscriber.recv().split(b"\0", 1)[1]) for _ in range(10)]
     first = messages[0]
     wired = first["map"]
     density = np.frombuffer(wired["data"], wired["dtype"]).reshape(wired["shape"]) * wired["scale"]
     assert density.shape == (48, 64)
     assert density.sum(dtype=np.float64) == pytest.approx(1, abs=1e-3)
     assert first["schema"] == 1
-    assert (first["camera"], first["prompt"], first["model"]) == ("synthetic", "free viewing", "nano")
+    assert (first["camera"], first["prompt"], first["model"]) == (
+        "synthetic",
+        "free viewing",
+        "nano",
+    )
     assert first["image"] == [640, 480]
     assert len(first["weights"]) == 12
     assert 0 < first["publish_ns"] - first["capture_ns"] < 2e9
@@ -61,10 +62,9 @@ def test_conflated_subscriber_gets_whole_messages(program: Program) -> None:
 
 
 def test_health_comes_each_second(program: Program) -> None:
-    with zmq.Context() as context:
-        with subscribe(context, program.pub, b"health\0") as subscriber:
-            health = Health.from_bytes(subscriber.recv().split(b"\0", 1)[1])
-            later = Health.from_bytes(subscriber.recv().split(b"\0", 1)[1])
+    with listening(program.pub, b"health\0") as subscriber:
+        health = Health.from_bytes(subscriber.recv().split(b"\0", 1)[1])
+        later = Health.from_bytes(subscriber.recv().split(b"\0", 1)[1])
     assert 0.8 < later.uptime_s - health.uptime_s < 1.6
     assert health.source_state == {"synthetic": "live"}
     assert health.engine == "onnx f32"
@@ -74,16 +74,15 @@ def test_health_comes_each_second(program: Program) -> None:
 
 
 def test_prompt_changes_in_the_running_stream_and_is_said(program: Program) -> None:
-    with zmq.Context() as context:
-        with subscribe(context, program.pub, b"attention/") as subscriber:
-            before = msgpack.unpackb(subscriber.recv().split(b"\0", 1)[1])
-            answer = program.ask({"cmd": "set_prompt", "prompt": "search for cup"})
-            assert answer["ok"]
-            assert "shows free viewing whatever the prompt" in answer["warnings"][0]
-            for _ in range(60):
-                after = msgpack.unpackb(subscriber.recv().split(b"\0", 1)[1])
-                if after["prompt"] == "search for cup":
-                    break
+    with listening(program.pub, b"attention/") as subscriber:
+        before = msgpack.unpackb(subscriber.recv().split(b"\0", 1)[1])
+        answer = program.ask({"cmd": "set_prompt", "prompt": "search for cup"})
+        assert answer["ok"]
+        assert "shows free viewing whatever the prompt" in answer["warnings"][0]
+        for _ in range(60):
+            after = msgpack.unpackb(subscriber.recv().split(b"\0", 1)[1])
+            if after["prompt"] == "search for cup":
+                break
     assert after["prompt"] == "search for cup"
     assert after["prompt_id"] != before["prompt_id"]
     assert program.ask({"cmd": "status"})["prompts"] == ["search for cup"]
@@ -91,11 +90,10 @@ def test_prompt_changes_in_the_running_stream_and_is_said(program: Program) -> N
 
 def test_pause_stops_the_maps_and_resume_brings_them_back(program: Program) -> None:
     assert program.ask({"cmd": "pause"}) == {"ok": True, "paused": True}
-    with zmq.Context() as context:
-        with subscribe(context, program.pub, b"attention/") as subscriber:
-            assert not subscriber.poll(500)
-            assert program.ask({"cmd": "resume"})["ok"]
-            assert subscriber.poll(5000)
+    with listening(program.pub, b"attention/") as subscriber:
+        assert not subscriber.poll(500)
+        assert program.ask({"cmd": "resume"})["ok"]
+        assert subscriber.poll(5000)
 
 
 def test_snapshot_can_be_restored(program: Program) -> None:
@@ -107,15 +105,17 @@ def test_snapshot_can_be_restored(program: Program) -> None:
 
 
 @pytest.mark.parametrize(
-    "message",
-    [b"", b"\xc1", b"\x93\x01\x02\x03", msgpack.packb({"cmd": "fly"}), msgpack.packb({"cmd": ["x"]}),
+    "message", [b"", b"\xc1", b"\x93\x01\x02\x03", msgpack.packb({"cmd": "fly"}),
+    msgpack.packb({"cmd": ["x"]}),
      msgpack.packb({"cmd": "set_prompt"}), msgpack.packb({"cmd": "set_prompt", "prompt": "  "}),
      msgpack.packb({"cmd": "set_prompt", "prompt": "x", "index": 7}),
      msgpack.packb({"cmd": "set_prompt", "prompt": "x" * 10_001}),
      msgpack.packb({"cmd": "restore", "snapshot": {"a": 1}}),
      msgpack.packb({1: 2})],
 )  # fmt: skip
-def test_malformed_command_is_answered_and_changes_nothing(program: Program, message: bytes) -> None:
+def test_malformed_command_is_answered_and_changes_nothing(
+    program: Program, message: bytes
+) -> None:
     before = program.ask({"cmd": "status"})["prompts"]
     answer = msgpack.unpackb(program.ask_bytes(message))
     assert answer["ok"] is False
@@ -124,13 +124,10 @@ def test_malformed_command_is_answered_and_changes_nothing(program: Program, mes
 
 
 def test_subscriber_that_stops_reading_does_not_slow_the_loop(program: Program) -> None:
-    with zmq.Context() as context:
-        with subscribe(context, program.pub, b"attention/") as sleeper:
-            sleeper.setsockopt(zmq.RCVHWM, 1)
-            with subscribe(context, program.pub, b"attention/") as reader:
-                sequence = [
-                    msgpack.unpackb(reader.recv().split(b"\0", 1)[1])["seq"] for _ in range(60)
-                ]
+    with listening(program.pub, b"attention/") as sleeper:
+        sleeper.setsockopt(zmq.RCVHWM, 1)
+        with listening(program.pub, b"attention/") as reader:
+            sequence = [msgpack.unpackb(reader.recv().split(b"\0", 1)[1])["seq"] for _ in range(60)]
     assert sequence == list(range(sequence[0], sequence[0] + 60))
 
 
@@ -160,20 +157,16 @@ def test_file_at_every_pace_gives_each_frame_and_ends(tmp_path: Path) -> None:
 def test_two_cameras_are_published_apart() -> None:
     with Program("--camera", "synthetic", "--camera", "demo", "--engine", "onnx") as running:
         running.wait_for(STARTED)
-        with zmq.Context() as context:
-            with subscribe(context, running.pub, b"attention/") as subscriber:
-                topics = {subscriber.recv().split(b"\0", 1)[0] for _ in range(40)}
+        with listening(running.pub, b"attention/") as subscriber:
+            topics = {subscriber.recv().split(b"\0", 1)[0] for _ in range(40)}
     assert topics == {b"attention/synthetic/0", b"attention/demo/0"}
 
 
 def test_sound_of_the_demo_reaches_the_message() -> None:
     with Program("--camera", "demo", "--engine", "onnx") as running:
         running.wait_for(STARTED)
-        with zmq.Context() as context:
-            with subscribe(context, running.pub, b"attention/") as subscriber:
-                messages = [
-                    msgpack.unpackb(subscriber.recv().split(b"\0", 1)[1]) for _ in range(30)
-                ]
+        with listening(running.pub, b"attention/") as subscriber:
+            messages = [msgpack.unpackb(subscriber.recv().split(b"\0", 1)[1]) for _ in range(30)]
     levels = [message["sound"]["level_db"] for message in messages if message["sound"]]
     assert levels
     assert -100 < max(levels) < 0
@@ -213,7 +206,9 @@ def test_mistake_is_one_line_and_its_own_exit_code(
 def test_taken_port_is_said(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         endpoint = f"tcp://127.0.0.1:{taken.getsockname()[1]}"
-        done = run("--camera", "synthetic", "--page", "none", "--control", "none", "--pub", endpoint)
+        done = run(
+            "--camera", "synthetic", "--page", "none", "--control", "none", "--pub", endpoint
+        )
     assert done.returncode == 5
     assert f"port is in use ({endpoint})" in done.stderr
 
@@ -221,8 +216,10 @@ def test_taken_port_is_said(tmp_path: Path) -> None:
 def test_settings_file_is_read_and_options_win(tmp_path: Path) -> None:
     endpoint = free_endpoint()
     settings = tmp_path / "robot.yaml"
-    settings.write_text(f"frames: 100000\nzmq: {{pub: '{endpoint}', control: none}}\n"
-                        "page: {listen: none}\nsource: {cameras: [synthetic]}\n")
+    settings.write_text(
+        f"frames: 100000\nzmq: {{pub: '{endpoint}', control: none}}\n"
+        "page: {listen: none}\nsource: {cameras: [synthetic]}\n"
+    )
     done = run("--config", str(settings), "--frames", "3")
     assert done.returncode == 0
     assert f"publishing on {endpoint}" in done.stderr

@@ -30,7 +30,6 @@ from aam_edge.messages import Attention, Frame, Health
 from aam_edge.model_api import FREE_VIEWING
 from aam_edge.runtime import Runtime, resident_bytes
 
-HELP = "measure rate, latency, memory and rivals on this machine"
 WARM_FRAMES = 30
 FEWEST_FRAMES = 100
 REAL_FPS = 30
@@ -43,7 +42,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.epilog = "example:\n  aam-edge bench --engine onnx --frames 20000"
     parser.add_argument(
-        "--engine", metavar="NAME", action="append", help="engine to measure (all that are installed)"
+        "--engine",
+        metavar="NAME",
+        action="append",
+        help="engine to measure (all that are installed)",
     )
     parser.add_argument(
         "--frames", metavar="N", type=int, default=1000, help="frames at full rate (%(default)s)"
@@ -165,7 +167,9 @@ def measure_rivals() -> list[dict[str, Any]]:
         return [{"name": "OpenCV spectral residual", "note": "needs opencv-contrib-python"}]
     picture = np.random.default_rng(0).integers(0, 255, (480, 640, 3), np.uint8)
     residual = cv2.saliency.StaticSaliencySpectralResidual_create()
-    return [{"name": "OpenCV spectral residual", **timed(lambda: residual.computeSaliency(picture))}]
+    return [
+        {"name": "OpenCV spectral residual", **timed(lambda: residual.computeSaliency(picture))}
+    ]
 
 
 def timed(call: Callable[[], Any], times: int = 200) -> dict[str, float]:
@@ -176,7 +180,11 @@ def timed(call: Callable[[], Any], times: int = 200) -> dict[str, float]:
         call()
         taken.append((time.perf_counter() - start) * 1e3)
     median = float(np.median(taken))
-    return {"ms_min": round(min(taken), 2), "ms_median": round(median, 2), "maps_per_s": round(1e3 / median, 1)}
+    return {
+        "ms_min": round(min(taken), 2),
+        "ms_median": round(median, 2),
+        "maps_per_s": round(1e3 / median, 1),
+    }
 
 
 def machine() -> dict[str, Any]:
@@ -185,22 +193,34 @@ def machine() -> dict[str, Any]:
 
 
 def as_text(result: dict[str, Any]) -> str:
-    """The figures as a table of words and numbers."""
+    """The figures as lines of words and numbers."""
     at = result["machine"]
-    lines = [f"{at['cpu']}, {at['cores']} cores, {at['system']}; source 640x480, publishing, one network thread"]
+    lines = [f"{at['cpu']}, {at['cores']} cores, {at['system']}"]
+    lines.append("source 640x480, publishing, one thread for the network")
     for row in result["engines"]:
-        latency, stages = row["latency_ms_at_30"], row["stages_ms"]
-        lines += [
-            f"{row['engine']}",
-            f"  full rate          {row['maps_per_s']} maps/s ({row['frame_ms_median']} ms a frame, least {row['frame_ms_min']})",
-            "  stages             " + ", ".join(f"{name} {ms} ms" for name, ms in stages.items()),
-            f"  beside the network {row['beside_network_ms']} ms a frame",
-            f"  second prompt      {row['second_prompt']} time a frame",
-            f"  latency at 30/s    p50 {latency['p50']} ms, p99 {latency['p99']} ms, capture to publish",
-            f"  start              {row['first_map_s']} s from process start to first map and end",
-            f"  memory             {row['rss_mb']} MB, {row['rss_growth_mb']:+} MB over the last two thirds of {row['frames']} frames",
-        ]
+        lines.append(row["engine"])
+        lines += [f"  {name:<19}{words}" for name, words in row_words(row).items()]
     for rival in result["rivals"]:
-        words = rival.get("note") or f"{rival['maps_per_s']} maps/s ({rival['ms_median']} ms, least {rival['ms_min']})"
+        words = rival.get("note") or f"{rival['maps_per_s']} maps/s, {spread(rival, 'ms')}"
         lines.append(f"{rival['name']}: {words}")
     return "\n".join(lines)
+
+
+def row_words(row: dict[str, Any]) -> dict[str, str]:
+    """One engine's figures, by what they are."""
+    latency, stages = row["latency_ms_at_30"], row["stages_ms"]
+    growth = f"{row['rss_growth_mb']:+} MB over the last two thirds of {row['frames']} frames"
+    return {
+        "full rate": f"{row['maps_per_s']} maps/s, {spread(row, 'frame_ms')} a frame",
+        "stages": ", ".join(f"{name} {ms} ms" for name, ms in stages.items()),
+        "beside the network": f"{row['beside_network_ms']} ms a frame",
+        "second prompt": f"{row['second_prompt']} time a frame",
+        "latency at 30/s": f"p50 {latency['p50']} ms, p99 {latency['p99']} ms, capture to publish",
+        "start": f"{row['first_map_s']} s from process start to first map and end",
+        "memory": f"{row['rss_mb']} MB, {growth}",
+    }
+
+
+def spread(row: dict[str, Any], name: str) -> str:
+    """`6.1 ms (least 5.8)`."""
+    return f"{row[f'{name}_median']} ms (least {row[f'{name}_min']})"

@@ -11,7 +11,6 @@ import shlex
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-HELP = "print a script that makes a shell complete commands and options"
 PROGRAM = "aam-edge"
 SHELLS = ("bash", "zsh", "fish")
 

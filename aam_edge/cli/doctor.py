@@ -20,7 +20,6 @@ from aam_edge.cli.findings import (
 from aam_edge.config import Config
 from aam_edge.errors import ModelError
 
-HELP = "show versions, devices that open, and engines with their measured rate"
 MEASURED_S = 1.0
 
 

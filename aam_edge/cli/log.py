@@ -13,9 +13,15 @@ def add_arguments(parser: argparse.ArgumentParser, *, is_command: bool = False) 
     absent = argparse.SUPPRESS if is_command else False
     group = parser.add_argument_group("log")
     loudness = group.add_mutually_exclusive_group()
-    loudness.add_argument("--quiet", action="store_true", default=absent, help="say warnings and errors only")
-    loudness.add_argument("--verbose", action="store_true", default=absent, help="say everything, with traces")
-    group.add_argument("--log-json", action="store_true", default=absent, help="one JSON object a line")
+    loudness.add_argument(
+        "--quiet", action="store_true", default=absent, help="say warnings and errors only"
+    )
+    loudness.add_argument(
+        "--verbose", action="store_true", default=absent, help="say everything, with traces"
+    )
+    group.add_argument(
+        "--log-json", action="store_true", default=absent, help="one JSON object a line"
+    )
 
 
 def configure(options: argparse.Namespace) -> None:
@@ -23,7 +29,9 @@ def configure(options: argparse.Namespace) -> None:
     level = logging.WARNING if options.quiet else logging.INFO
     handler = logging.StreamHandler()
     handler.setFormatter(JsonFormatter() if options.log_json else PlainFormatter())
-    logging.basicConfig(level=logging.DEBUG if options.verbose else level, handlers=[handler], force=True)
+    logging.basicConfig(
+        level=logging.DEBUG if options.verbose else level, handlers=[handler], force=True
+    )
     for library in ("asyncio", "aiohttp", "libav", "PIL"):
         logging.getLogger(library).setLevel(logging.WARNING)
 

@@ -10,7 +10,7 @@ import importlib
 import logging
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from types import ModuleType
 from typing import NoReturn
 
@@ -21,7 +21,13 @@ from aam_edge.errors import AamEdgeError
 logger = logging.getLogger(__name__)
 
 STREAM = "stream"
-COMMANDS = ("predict", "prompt", "bench", "doctor", "completion")
+COMMANDS = {
+    "predict": "photos, folders and videos to maps, overlays and a table of targets",
+    "prompt": "tell a running stream what to look for",
+    "bench": "measure rate, latency, memory and rivals on this machine",
+    "doctor": "show versions, devices that open, and engines with their measured rate",
+    "completion": "print a script that makes a shell complete commands and options",
+}
 
 
 class Parser(argparse.ArgumentParser):
@@ -32,8 +38,11 @@ class Parser(argparse.ArgumentParser):
         self.exit(2, f"aam-edge: {message}: see {self.prog} --help\n")
 
 
-def build_parser() -> argparse.ArgumentParser:
-    """The options of the stream and of all sub-commands."""
+def build_parser(wanted: Collection[str] = tuple(COMMANDS)) -> argparse.ArgumentParser:
+    """The options of the stream and of the commands that are wanted; others are names only.
+
+    So a start imports what it runs, and `aam-edge doctor` works where a library is broken.
+    """
     parser = Parser(
         prog="aam-edge",
         description="Where to look, from a camera and a microphone, in real time.",
@@ -45,14 +54,13 @@ def build_parser() -> argparse.ArgumentParser:
     log.add_arguments(parser)
     parser.set_defaults(command=STREAM)
     children = parser.add_subparsers(title="commands", metavar="COMMAND")
-    for name in COMMANDS:
-        words = _module(name).HELP
-        child = children.add_parser(
-            name, help=words, description=f"{words[0].upper()}{words[1:]}.", allow_abbrev=False
-        )
-        _module(name).add_arguments(child)
-        log.add_arguments(child, is_command=True)
+    for name, words in COMMANDS.items():
+        sentence = f"{words[0].upper()}{words[1:]}."
+        child = children.add_parser(name, help=words, description=sentence, allow_abbrev=False)
         child.set_defaults(command=name)
+        if name in wanted:
+            _module(name).add_arguments(child)
+            log.add_arguments(child, is_command=True)
     return parser
 
 
@@ -62,9 +70,10 @@ def _module(command: str) -> ModuleType:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs a command; returns the exit code."""
-    options = build_parser().parse_args(arguments)
-    log.configure(options)
+    given = sys.argv[1:] if arguments is None else list(arguments)
     try:
+        options = build_parser(given).parse_args(given)
+        log.configure(options)
         return int(_module(options.command).run(options))
     except AamEdgeError as problem:
         logger.debug("trace", exc_info=True)
@@ -72,13 +81,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return problem.exit_code
     except KeyboardInterrupt:
         return 0
+    except ImportError as problem:
+        logger.debug("trace", exc_info=True)
+        todo = "install it; aam-edge doctor tells what is missing"
+        print(f"aam-edge: a library cannot be loaded ({problem}): {todo}", file=sys.stderr)
+        return 2
     except BrokenPipeError:
         # Whoever read our output has gone, as in `aam-edge ... | head`.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except Exception:
         logger.critical("a defect in aam-edge", exc_info=True)
-        print("aam-edge: a defect (see the trace): please report it with aam-edge doctor", file=sys.stderr)
+        todo = "please report it with what aam-edge doctor prints"
+        print(f"aam-edge: a defect (see the trace): {todo}", file=sys.stderr)
         return 1
 
 

@@ -22,7 +22,6 @@ if TYPE_CHECKING:  # a stream that starts has no need of them
     from aam_edge.cli.progress import Progress
     from aam_edge.model_api import Model
 
-HELP = "photos, folders and videos to maps, overlays and a table of targets"
 FREE_VIEWING = "free viewing"
 EPILOG = """\
 examples:

@@ -12,7 +12,6 @@ from aam_edge import wire
 from aam_edge.config import ZmqConfig
 from aam_edge.errors import SinkError, UsageError
 
-HELP = "tell a running stream what to look for"
 TIMEOUT_MS = 2000
 
 

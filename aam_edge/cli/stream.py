@@ -9,9 +9,7 @@ import threading
 from pathlib import Path
 from types import FrameType
 
-from aam_edge.cli.terminal import Terminal
 from aam_edge.config import Config, known_settings, load_config
-from aam_edge.runtime import Runtime
 
 EPILOG = """\
 examples:
@@ -48,26 +46,47 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     words = {option: known_settings()[key][1] for option, key in OPTIONS.items()}
     parser.epilog = EPILOG
     seen = parser.add_argument_group("what is seen and heard")
-    seen.add_argument("--camera", metavar="SPEC", action="append", help=f"{words['camera']} (repeatable)")
+    seen.add_argument(
+        "--camera", metavar="SPEC", action="append", help=f"{words['camera']} (repeatable)"
+    )
     seen.add_argument("--size", metavar="WxH", help=words["size"])
     seen.add_argument("--fps", metavar="N", type=float, help=words["fps"])
     seen.add_argument("--pixel-format", metavar="F", help=words["pixel_format"])
-    seen.add_argument("--accept-nearest", action="store_true", default=None, help=words["accept_nearest"])
+    seen.add_argument(
+        "--accept-nearest", action="store_true", default=None, help=words["accept_nearest"]
+    )
     seen.add_argument("--mic", metavar="SPEC", help=words["mic"])
     seen.add_argument("--pace", choices=("real", "every"), help=words["pace"])
     network = parser.add_argument_group("network")
-    network.add_argument("--prompt", metavar="TEXT", action="append", help=f"{words['prompt']} (repeatable; free viewing)")
+    network.add_argument(
+        "--prompt",
+        metavar="TEXT",
+        action="append",
+        help=f"{words['prompt']} (repeatable; free viewing)",
+    )
     network.add_argument("--model", metavar="NAME", help=f"{words['model']} (nano)")
-    network.add_argument("--engine", metavar="NAME", help=f"{words['engine']} (the fastest that is installed)")
+    network.add_argument(
+        "--engine", metavar="NAME", help=f"{words['engine']} (the fastest that is installed)"
+    )
     out = parser.add_argument_group("where it goes")
     out.add_argument("--pub", metavar="ENDPOINT", help=f"{words['pub']} (tcp://127.0.0.1:5560)")
-    out.add_argument("--control", metavar="ENDPOINT", help=f"{words['control']} (tcp://127.0.0.1:5561)")
+    out.add_argument(
+        "--control", metavar="ENDPOINT", help=f"{words['control']} (tcp://127.0.0.1:5561)"
+    )
     out.add_argument("--page", metavar="HOST:PORT", help=f"{words['page']} (127.0.0.1:8088)")
     run = parser.add_argument_group("run")
     run.add_argument("--duration", metavar="S", type=float, help=words["duration"])
     run.add_argument("--frames", metavar="N", type=int, help=words["frames"])
-    run.add_argument("--config", metavar="FILE", type=Path, help="YAML with settings over the defaults")
-    run.add_argument("--set", metavar="KEY=VALUE", action="append", default=[], help="one setting; help lists them")
+    run.add_argument(
+        "--config", metavar="FILE", type=Path, help="YAML with settings over the defaults"
+    )
+    run.add_argument(
+        "--set",
+        metavar="KEY=VALUE",
+        action="append",
+        default=[],
+        help="one setting; help lists them",
+    )
 
 
 def run(options: argparse.Namespace) -> int:
@@ -75,6 +94,9 @@ def run(options: argparse.Namespace) -> int:
     if "help" in options.set:
         print_settings()
         return 0
+    from aam_edge.cli.terminal import Terminal  # with all that a stream needs
+    from aam_edge.runtime import Runtime
+
     runtime = Runtime(config_of(options), extra_sinks=[Terminal(options.quiet)])
     stop = threading.Event()
 

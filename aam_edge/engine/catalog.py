@@ -60,7 +60,9 @@ def open_backend(
 
         return OpenvinoBackend(package, precision, threads)
     if precision == "bf16":
-        raise ModelError("engine has no bf16", name, "take --engine openvino or model.precision=f32")
+        raise ModelError(
+            "engine has no bf16", name, "take --engine openvino or model.precision=f32"
+        )
     if name == "eager":
         from aam_edge.engine.eager import EagerBackend
 

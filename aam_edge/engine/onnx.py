@@ -35,8 +35,9 @@ class OnnxBackend:
             )
         except Exception as problem:  # ONNX Runtime raises its own, undocumented kinds
             reason = str(problem).splitlines()[0]
-            raise ModelError("network cannot be loaded", f"{package.graph.name}: {reason}",
-                             "export it anew") from problem
+            raise ModelError(
+                "network cannot be loaded", f"{package.graph.name}: {reason}", "export it anew"
+            ) from problem
 
     def bind(self, buffers: Buffers) -> Runner:
         """Binds both directions of the twofold state by address: no copies at run time."""

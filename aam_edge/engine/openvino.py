@@ -1,4 +1,4 @@
-"""The network in OpenVINO (extra `[openvino]`): faster than ONNX Runtime on CPUs with bf16 or AVX-512.
+"""The network in OpenVINO (extra `[openvino]`), the faster one on CPUs with bf16 or AVX-512.
 
 OpenVINO takes bf16 by itself where the CPU has it; `precision` pins what is wanted.
 """

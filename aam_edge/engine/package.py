@@ -4,8 +4,8 @@
     nano.onnx         the graph of one step, without weights
     nano.safetensors  all weights, half precision, stored once
 
-The graph names the tensors as external data inside the safetensors file, so ONNX Runtime and OpenVINO
-read the very bytes that torch reads.
+The graph names the tensors as external data inside the safetensors file, so ONNX Runtime and
+OpenVINO read the very bytes that torch reads.
 """
 
 from __future__ import annotations
@@ -82,11 +82,15 @@ def _read_manifest(path: Path) -> dict[str, Any]:
         todo = "keep .json, .onnx and .safetensors together"
         raise ModelError("manifest of the weights is not there", path, todo) from problem
     except (OSError, ValueError) as problem:
-        raise ModelError("manifest of the weights cannot be read", path, "export it anew") from problem
+        raise ModelError(
+            "manifest of the weights cannot be read", path, "export it anew"
+        ) from problem
     needed = ("format", "name", "tensors_sha256", "graph_sha256", "follows_prompts")
     missing = [key for key in needed if not isinstance(manifest, dict) or key not in manifest]
     if missing:
-        raise ModelError("manifest of the weights lacks a key", f"{path}: {missing[0]}", "export it anew")
+        raise ModelError(
+            "manifest of the weights lacks a key", f"{path}: {missing[0]}", "export it anew"
+        )
     if manifest["format"] != FORMAT:
         found = f"{path}: format {manifest['format']}, known {FORMAT}"
         raise ModelError("weights are of another format", found, "update aam-edge or export anew")

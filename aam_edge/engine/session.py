@@ -49,8 +49,12 @@ class Session:
         frame = observation.frame
         self._fit(frame.size)
         buffers = self._buffers
-        cv2.resize(frame.image, buffers.image.shape[2:0:-1], dst=buffers.image[0],
-                   interpolation=cv2.INTER_AREA)
+        cv2.resize(
+            frame.image,
+            buffers.image.shape[2:0:-1],
+            dst=buffers.image[0],
+            interpolation=cv2.INTER_AREA,
+        )
         dt_s = self._elapsed(frame.capture_ns)
         buffers.dt_s[0] = dt_s
         start = time.perf_counter()

@@ -11,6 +11,7 @@ Everything here is in cells: x is a column, y a row, a cell's centre is a whole 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -100,7 +101,17 @@ def _follow(to: Cells) -> Cells:
 
 def _borders(density: Map, owner: Cells) -> tuple[Cells, Cells, Map]:
     """Pairs of neighbours in different hills: the two hills, and the lower density, its pass."""
-    flat = np.arange(owner.size).reshape(owner.shape)
+    here, there = _neighbours(*owner.shape)
+    one, other = owner.ravel()[here], owner.ravel()[there]
+    is_border = one != other
+    lower = np.minimum(density.ravel()[here[is_border]], density.ravel()[there[is_border]])
+    return one[is_border], other[is_border], lower
+
+
+@lru_cache(maxsize=8)
+def _neighbours(height: int, width: int) -> tuple[Cells, Cells]:
+    """Flat indices of all pairs of neighbours, each pair once."""
+    flat = np.arange(height * width).reshape(height, width)
     pairs = (
         (flat[:, 1:], flat[:, :-1]),
         (flat[1:], flat[:-1]),
@@ -109,10 +120,7 @@ def _borders(density: Map, owner: Cells) -> tuple[Cells, Cells, Map]:
     )
     here = np.concatenate([a.ravel() for a, _ in pairs])
     there = np.concatenate([b.ravel() for _, b in pairs])
-    one, other = owner.ravel()[here], owner.ravel()[there]
-    is_border = one != other
-    lower = np.minimum(density.ravel()[here[is_border]], density.ravel()[there[is_border]])
-    return one[is_border], other[is_border], lower
+    return here, there
 
 
 def _middles(density: Map, owner: Cells, tops: Cells) -> Cells:

@@ -6,7 +6,7 @@ hill or lies in the tails has no part in it. A second moment was tried first: on
 higher hill, or over a broad floor, it grew to a quarter of the picture, and such bumps became the
 best targets.
 
-A whole search takes 0.48 ms on 48x64 cells, 0.56 ms on a very noisy map (one thread of a 2-core
+A whole search takes 0.44 ms on 48x64 cells, 0.50 ms on a very noisy map (one thread of a 2-core
 server, the other core busy; numpy 2).
 
 Points and widths are in source pixels; cells need not be square there. Cell geometry: messages.

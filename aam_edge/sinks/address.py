@@ -6,7 +6,7 @@ import ipaddress
 
 
 def is_loopback(host: str) -> bool:
-    """Whether only this machine reaches a host; a name other than localhost is taken for the world."""
+    """Whether only this machine reaches a host; names but localhost are taken for the world."""
     if host == "localhost":
         return True
     try:

@@ -12,8 +12,10 @@ class Sink(Protocol):
     """An output. Its constructor opens it and raises SinkError; none of the calls below blocks."""
 
     name: str
-    dropped: int
-    """Messages thrown away because somebody was slow."""
+
+    @property
+    def dropped(self) -> int:
+        """Messages thrown away because somebody was slow."""
 
     def offer(self, frame: Frame, attentions: Sequence[Attention]) -> None:
         """A frame and its maps, one a prompt, already numbered and stamped."""

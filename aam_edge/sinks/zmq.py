@@ -1,7 +1,8 @@
 """ZeroMQ: maps and health on a PUB socket, commands on a REP socket (CONTRACT 2).
 
-PUB is sent in the loop, since it never blocks: a slow subscriber loses old maps and sees by `seq` what
-it lost. REP has a thread of its own, which hands commands to the loop and waits for the answer.
+PUB is sent in the loop, since it never blocks: a slow subscriber loses old maps and sees by `seq`
+what it lost. REP has a thread of its own, which hands commands to the loop and waits for the
+answer.
 """
 
 from __future__ import annotations
@@ -122,7 +123,9 @@ def bind(socket: zmq.Socket[Any], endpoint: str, net: NetConfig, key: str, optio
     """
     transport, is_endpoint, address = endpoint.partition("://")
     if not is_endpoint or transport not in ("tcp", "ipc", "inproc"):
-        raise UsageError("endpoint is wrong", endpoint, f"give {option} tcp://127.0.0.1:PORT or none")
+        raise UsageError(
+            "endpoint is wrong", endpoint, f"give {option} tcp://127.0.0.1:PORT or none"
+        )
     if transport == "tcp" and not is_loopback(address.rpartition(":")[0]):
         if not net.insecure:
             todo = "bind 127.0.0.1, or open it to everybody with --set net.insecure=true"

@@ -17,8 +17,8 @@ class Ended(Exception):
 class Mailbox(Generic[T]):
     """A slot between a source and the loop.
 
-    With room for one, the newest item wins and a lost one is counted; that is for cameras and files at
-    real pace. With `wait=True` a full box makes the source wait, so that every frame is seen.
+    With room for one, the newest item wins and a lost one is counted; that is for cameras and files
+    at real pace. With `wait=True` a full box makes the source wait, so that every frame is seen.
     """
 
     def __init__(

@@ -41,7 +41,9 @@ class Photo:
         """(H, W, 3), BGR."""
         image = cv2.imread(str(self.path), cv2.IMREAD_COLOR)
         if image is None:
-            raise DataError("photo cannot be read", self.path, "restore it or take it out of splits")
+            raise DataError(
+                "photo cannot be read", self.path, "restore it or take it out of splits"
+            )
         return np.asarray(image, np.uint8)
 
     def grid(self) -> tuple[int, int]:
@@ -67,11 +69,13 @@ def human_density(points: Points, shape: tuple[int, int], sigma: float) -> Map:
 def read_gaze_set(folder: Path, split: str) -> list[Photo]:
     """All photos of one split that have fixations, in the order of the split."""
     try:
-        with np.load(folder / "fixations.npz") as archive:
+        with (folder / "fixations.npz").open("rb") as file, np.load(file) as archive:
             table = {name: archive[name] for name in archive.files}
         ids = json.loads((folder / "splits.json").read_text())[split]
     except (OSError, ValueError, KeyError, zipfile.BadZipFile) as problem:
-        raise DataError("gaze set cannot be read", folder, f"check its files ({problem})") from problem
+        raise DataError(
+            "gaze set cannot be read", folder, f"check its files ({problem})"
+        ) from problem
     index = {str(name): i for i, name in enumerate(table["image_id"])}
     owner = table["trial_image"][table["trial"]]
     # In search sets (they have target boxes) the first fixation is a forced start point.

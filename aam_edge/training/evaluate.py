@@ -2,14 +2,15 @@
 
     python -m aam_edge.training.evaluate --data DATA --model nano
 
-prints the means on each set's val split for the model, through the engine that users run, and for the
-centre prior (the mean density of the set's train photos).
+prints the means on each set's val split for the model, through the engine that users run, and for
+the centre prior (the mean density of the set's train photos).
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -56,7 +57,7 @@ def evaluate(predictor: Predictor, photos: list[Photo]) -> dict[str, float]:
 
 
 def observer(network: NativeNetwork, size: tuple[int, int] | None = None) -> Predictor:
-    """The network's observation of a still for free viewing, in torch; at the stream's size or (H, W)."""
+    """The network's observation of a still for free viewing, in torch; (H, W) or the stream's."""
 
     def predict(image: Image) -> NDArray[np.floating[Any]]:
         rows, columns = size or input_size(image.shape[1], image.shape[0])
@@ -94,7 +95,9 @@ def main() -> None:
     parser.add_argument("--engine", default="onnx")
     parser.add_argument("--sets", nargs="+", default=list(GAZE_SETS))
     options = parser.parse_args()
-    predictor = stills(Session(open_backend(find_package(options.model), options.engine), ["free viewing"]))
+    predictor = stills(
+        Session(open_backend(find_package(options.model), options.engine), ["free viewing"])
+    )
     table: dict[str, dict[str, dict[str, float]]] = {}
     for name in options.sets:
         held = read_gaze_set(options.data / name, "val")
@@ -103,7 +106,7 @@ def main() -> None:
             options.model: evaluate(predictor, held),
             "centre prior": evaluate(prior, held),
         }
-    print(json.dumps(table, indent=1))
+    sys.stdout.write(json.dumps(table, indent=1) + "\n")
 
 
 if __name__ == "__main__":

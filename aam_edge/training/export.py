@@ -1,6 +1,6 @@
 """A fitted network to the three files that engines read (see `aam_edge.engine.package`).
 
-    python -m aam_edge.training.export --checkpoint runs/nano/last.pt --name nano --out aam_edge/weights
+python -m aam_edge.training.export --checkpoint runs/nano/last.pt --name nano --out aam_edge/weights
 """
 
 from __future__ import annotations
@@ -35,7 +35,9 @@ class StepGraph(nn.Module):
         super().__init__()
         self.network = network
 
-    def forward(self, image: Tensor, prompt: Tensor, dt_s: Tensor, *state: Tensor) -> tuple[Tensor, ...]:
+    def forward(
+        self, image: Tensor, prompt: Tensor, dt_s: Tensor, *state: Tensor
+    ) -> tuple[Tensor, ...]:
         density, cut, after = self.network.step(image, prompt, dt_s, State(*state))
         return density, cut, *after
 
@@ -96,7 +98,12 @@ def _graph(network: NativeNetwork) -> onnx.ModelProto:
     arguments = (image, prompt, torch.zeros(2), *network.init_state(2, 3, height, width))
     program = torch.export.export(StepGraph(network).eval(), arguments, dynamic_shapes=shapes)
     exported = torch.onnx.export(
-        program, input_names=INPUTS, output_names=OUTPUTS, opset_version=OPSET, dynamo=True, verbose=False
+        program,
+        input_names=INPUTS,
+        output_names=OUTPUTS,
+        opset_version=OPSET,
+        dynamo=True,
+        verbose=False,
     )
     assert exported is not None
     return exported.model_proto
@@ -115,7 +122,9 @@ def _share_tensors(model: onnx.ModelProto, tensors: Path) -> None:
         if dtype == "F16":
             initializer.name = f"{name}.half"
             initializer.data_type = TensorProto.FLOAT16
-            widened.append(helper.make_node("Cast", [initializer.name], [name], to=TensorProto.FLOAT))
+            widened.append(
+                helper.make_node("Cast", [initializer.name], [name], to=TensorProto.FLOAT)
+            )
         initializer.ClearField("raw_data")
         initializer.data_location = TensorProto.EXTERNAL
         entries = {"location": tensors.name, "offset": str(offset), "length": str(length)}
@@ -137,7 +146,11 @@ def _places(tensors: Path) -> dict[str, tuple[str, int, int]]:
     header = json.loads(content[8 : 8 + header_length])
     start = 8 + header_length
     return {
-        name: (entry["dtype"], start + entry["data_offsets"][0], entry["data_offsets"][1] - entry["data_offsets"][0])
+        name: (
+            entry["dtype"],
+            start + entry["data_offsets"][0],
+            entry["data_offsets"][1] - entry["data_offsets"][0],
+        )
         for name, entry in header.items()
         if name != "__metadata__"
     }

@@ -14,7 +14,6 @@ import copy
 import json
 import logging
 import math
-import os
 import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
@@ -81,7 +80,7 @@ def augment(
         points = (points[inside] - corner) / part
     sigma = example.photo.sigma * (width / image.shape[1])
     rows, columns = input_size(example.image.shape[1], example.image.shape[0])
-    image = cv2.resize(image, (columns, rows), interpolation=cv2.INTER_AREA)
+    image = np.asarray(cv2.resize(image, (columns, rows), interpolation=cv2.INTER_AREA), np.uint8)
     density = human_density(points, (rows // 4, columns // 4), sigma)
     if rng.random() < 0.5:
         image, density = image[:, ::-1], density[:, ::-1]
@@ -126,7 +125,8 @@ class Fitting:
     def __init__(self, config: FitConfig, steps_per_epoch: int):
         torch.manual_seed(config.seed)
         self.config = config
-        self.network = NativeNetwork().to(memory_format=torch.channels_last)
+        self.network = NativeNetwork()
+        self.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.average = copy.deepcopy(self.network).requires_grad_(False)
         body = list(self.network.body.parameters())
         rest = [p for n, p in self.network.named_parameters() if not n.startswith("body.")]
@@ -152,6 +152,17 @@ class Fitting:
         load_lite0(self.network.body, torch.load(path, weights_only=True))
         self.average.load_state_dict(self.network.state_dict())
 
+    def run_epoch(self, examples: list[Example]) -> list[float]:
+        """All examples once; returns the loss of each step.
+
+        Seed and epoch alone decide what is drawn, so an interrupted run goes on as if it had not
+        been.
+        """
+        torch.manual_seed(self.config.seed * 10_000 + self.epoch)
+        losses = [self.step(*batch) for batch in batches(examples, self.config, self.epoch)]
+        self.epoch += 1
+        return losses
+
     def step(self, pictures: Tensor, human: Tensor) -> float:
         """One step of the optimiser; returns the loss."""
         network, prompt = self.network, torch.zeros(len(pictures), PROMPT_CHANNELS)
@@ -166,7 +177,8 @@ class Fitting:
         torch.nn.utils.clip_grad_norm_(network.parameters(), 5.0)
         self.optimiser.step()
         self.schedule.step()
-        decay = min(self.config.average_decay, (1 + self.schedule.last_epoch) / (10 + self.schedule.last_epoch))
+        steps = self.schedule.last_epoch
+        decay = min(self.config.average_decay, (1 + steps) / (10 + steps))
         with torch.no_grad():
             for mean, now in zip(self.average.parameters(), network.parameters(), strict=True):
                 mean.lerp_(now, 1 - decay)
@@ -184,7 +196,7 @@ class Fitting:
         }
         part = path.with_suffix(".part")
         torch.save(whole, part)
-        os.replace(part, path)
+        part.replace(path)
 
     def restore(self, path: Path) -> None:
         """Goes on where `save` left off."""
@@ -210,8 +222,7 @@ def fit(data: Path, body: Path, out: Path, config: FitConfig, evaluate_every: in
         fitting.load_body(body)
     while fitting.epoch < config.epochs:
         start = time.monotonic()
-        losses = [fitting.step(*batch) for batch in batches(examples, config, fitting.epoch)]
-        fitting.epoch += 1
+        losses = fitting.run_epoch(examples)
         seconds = time.monotonic() - start
         line: dict[str, object] = {
             "epoch": fitting.epoch,
@@ -232,7 +243,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True, help="folder of gaze sets")
     parser.add_argument("--body", type=Path, required=True, help="published EfficientNet-Lite0")
     parser.add_argument("--out", type=Path, required=True, help="folder of checkpoint and log")
-    parser.add_argument("--epochs", type=int, default=FitConfig.epochs)
+    parser.add_argument("--epochs", type=int, default=FitConfig().epochs)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--evaluate-every", type=int, default=5)
     options = parser.parse_args()

@@ -29,7 +29,8 @@ def to_grid(values: NDArray[np.floating], shape: tuple[int, int]) -> Map:
     """Brings a predicted map to (h, w), averaging where it shrinks, and scales it to sum 1."""
     shrinks = values.shape[0] > shape[0]
     how = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
-    return to_density(cv2.resize(np.asarray(values, np.float32), shape[::-1], interpolation=how))
+    resized = cv2.resize(np.asarray(values, np.float32), shape[::-1], interpolation=how)
+    return to_density(np.asarray(resized, np.float64))
 
 
 def cells(points: Points, shape: tuple[int, int]) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
@@ -47,7 +48,7 @@ def cc(predicted: Map, human: Map) -> float:
 
 
 def kld(predicted: Map, human: Map) -> float:
-    """Kullback-Leibler divergence of the prediction from the human density, nats, lower is better."""
+    """Kullback-Leibler divergence of the prediction from the human density, nats, 0 is best."""
     return float((human * np.log(KLD_EPSILON + human / (predicted + KLD_EPSILON))).sum())
 
 

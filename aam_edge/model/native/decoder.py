@@ -1,14 +1,15 @@
 """The decoder of the native network: four taps and a prompt to the log-density of the observation.
 
-A top-down pyramid: each tap is projected, the coarser level is added to the finer one, and a head at
-stride 4 reads log o and its variance R. The prompt shifts and scales each level (FiLM, E. Perez et
-al., AAAI 2018) and places the prior, a mixture of Gaussians over the picture, which for free viewing
-is the centre bias.
+A top-down pyramid: each tap is projected, the coarser level is added to the finer one, and a head
+at stride 4 reads log o and its variance R. The prompt shifts and scales each level (FiLM, E. Perez
+et al., AAAI 2018) and places the prior, a mixture of Gaussians over the picture, which for free
+viewing is the centre bias.
 """
 
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 
 import torch
 import torch.nn.functional as F
@@ -33,7 +34,8 @@ class Film(nn.Module):
 
     def forward(self, x: Tensor, prompt: Tensor) -> Tensor:
         gain, shift = self.to_gain_shift(prompt)[:, :, None, None].chunk(2, dim=1)
-        return x * (1 + gain) + shift
+        out: Tensor = x * (1 + gain) + shift
+        return out
 
 
 class Prior(nn.Module):
@@ -77,8 +79,7 @@ class Decoder(nn.Module):
         self.taps = nn.ModuleList(nn.Conv2d(c_in, c_out, 1) for c_in, c_out in pairs)
         self.films = nn.ModuleList(Film(c) for c in LEVEL_CHANNELS)
         self.down = nn.ModuleList(
-            nn.Conv2d(coarse, fine, 1)
-            for fine, coarse in zip(LEVEL_CHANNELS[:-1], LEVEL_CHANNELS[1:], strict=True)
+            nn.Conv2d(coarse, fine, 1) for fine, coarse in pairwise(LEVEL_CHANNELS)
         )
         self.mix = nn.ModuleList(nn.Conv2d(c, c, 3, padding=1) for c in LEVEL_CHANNELS)
         self.mix_again = nn.Conv2d(LEVEL_CHANNELS[1], LEVEL_CHANNELS[1], 3, padding=1)

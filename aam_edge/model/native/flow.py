@@ -1,9 +1,9 @@
-"""Drift between two frames: pyramidal least squares on luminance (B. Lucas and T. Kanade, IJCAI 1981).
+"""Drift between two frames, by pyramidal least squares on luminance.
 
-DESIGN 5 proposes soft matching of stride 16 features. Tried on photos panned by known amounts, it
-misses motion below one stride 16 cell, which is what most frames hold; this has a tenth of its error
-there (docs/decisions/0002-drift.md). Displacements are (x, y) in cells of the map, from the earlier
-frame to the later one.
+After B. Lucas and T. Kanade (IJCAI 1981). DESIGN 5 proposes soft matching of stride 16 features.
+Tried on photos panned by known amounts, it misses motion below one stride 16 cell, which is what
+most frames hold; this has a tenth of its error there (docs/decisions/0002-drift.md). Displacements
+are (x, y) in cells of the map, from the earlier frame to the later one.
 """
 
 from __future__ import annotations

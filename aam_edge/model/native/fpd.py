@@ -4,9 +4,9 @@
 
 solved frame by frame with the frame's own dt. Predict: carry u along the drift v, diffuse it by the
 exact heat semigroup with closed border, let its error grow. Correct: with gain K = P / (P + R) the
-log-density moves to the observation's. Letters: u density, P variance of log u's error, o observation,
-R its variance, v drift, D diffusivity (cells^2/s), K gain. Maps are (B, N, h, w) for B cameras and N
-prompts at 1/4 of the input; a cell is one of its pixels.
+log-density moves to the observation's. Letters: u density, P variance of log u's error, o
+observation, R its variance, v drift, D diffusivity (cells^2/s), K gain. Maps are (B, N, h, w) for B
+cameras and N prompts at 1/4 of the input; a cell is one of its pixels.
 """
 
 from __future__ import annotations
@@ -55,8 +55,8 @@ def initial_state(cameras: int, prompts: int, height: int, width: int) -> State:
 def cosine_basis(n: int, like: Tensor) -> tuple[Tensor, Tensor]:
     """The orthonormal cosines of a closed border and the grid's own rates.
 
-    Returns C (n, n), frequency by cell, with C C^T = 1, and 2 - 2 cos(pi k / n), (n,). The rates of the
-    continuum, (pi k / n)^2, would make a point mass negative at small dt.
+    Returns C (n, n), frequency by cell, with C C^T = 1, and 2 - 2 cos(pi k / n), (n,). The rates of
+    the continuum, (pi k / n)^2, would make a point mass negative at small dt.
     """
     k = torch.arange(n, device=like.device, dtype=like.dtype)
     angle = math.pi / n * k

@@ -1,8 +1,8 @@
 """The native network, whole: picture and prompt to a density that lives in time (DESIGN 4 and 5).
 
-`step` is what runs on a robot: explicit state in, explicit state out, so that the same graph runs in
-torch, ONNX Runtime and OpenVINO and can be saved, moved and replayed. `observe` sees one still picture
-and is what gaze teaches; `forward` is a clip, frame by frame through `step`.
+`step` is what runs on a robot: explicit state in, explicit state out, so that the same graph runs
+in torch, ONNX Runtime and OpenVINO and can be saved, moved and replayed. `observe` sees one still
+picture and is what gaze teaches; `forward` is a clip, frame by frame through `step`.
 """
 
 from __future__ import annotations
@@ -50,7 +50,10 @@ class NativeNetwork(nn.Module):
         Returns:
             log o and log R, (B, 1, H/4, W/4).
         """
-        return self.decoder(self.decoder.project(self.body(picture)), prompt)
+        evidence: tuple[Tensor, Tensor] = self.decoder(
+            self.decoder.project(self.body(picture)), prompt
+        )
+        return evidence
 
     def init_state(self, cameras: int, prompts: int, height: int, width: int) -> State:
         """The state before the first frame; height and width are the input's."""
@@ -66,7 +69,7 @@ class NativeNetwork(nn.Module):
             state: what the last step gave, or `init_state`.
         """
         picture = image.permute(0, 3, 1, 2).float()  # (B, 3, H, W)
-        cameras, prompts = prompt.shape[:2]
+        prompts = prompt.shape[1]
         levels = self.decoder.project(self.body(picture))
         levels = [_repeated(level, prompts) for level in levels]  # (B * N, c, ., .)
         log_evidence, log_variance = self.decoder(levels, prompt.flatten(0, 1))

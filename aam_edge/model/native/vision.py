@@ -1,8 +1,8 @@
-"""The vision encoder of nano: the body of EfficientNet-Lite0, batch norm folded into its convolutions.
+"""The vision encoder of nano: EfficientNet-Lite0's body, batch norm folded into its convolutions.
 
-Layout after M. Tan and Q. Le, "EfficientNet" (ICML 2019), in the Lite form (no squeeze-excite, ReLU6).
-Four taps leave it, at strides 4, 8, 16 and 32. Padding is TensorFlow's SAME, as the pretrained
-weights expect it: a stride 2 layer on an even side pads right and bottom only.
+Layout after M. Tan and Q. Le, "EfficientNet" (ICML 2019), in the Lite form (no squeeze-excite,
+ReLU6). Four taps leave it, at strides 4, 8, 16 and 32. Padding is TensorFlow's SAME, as the
+pretrained weights expect it: a stride 2 layer on an even side pads right and bottom only.
 """
 
 from __future__ import annotations
@@ -66,7 +66,8 @@ class Block(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         y = x if self.expand is None else F.relu6(self.expand(x))
         y = self.project(F.relu6(self.depthwise(y)))
-        return x + y if self._short_cut else y
+        out: Tensor = x + y if self._short_cut else y
+        return out
 
 
 class LiteBody(nn.Module):
@@ -101,7 +102,7 @@ class LiteBody(nn.Module):
 
 
 def load_lite0(body: LiteBody, published: dict[str, Tensor]) -> None:
-    """Puts published EfficientNet-Lite0 tensors into the body: batch norm folded, RGB turned to BGR.
+    """Puts published tensors into the body: batch norm folded, RGB turned to BGR.
 
     Args:
         body: changed in place.
