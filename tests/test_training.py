@@ -92,6 +92,7 @@ def test_fitting_lowers_the_loss(gaze_set: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:.*LeafSpec:FutureWarning")  # torch's exporter uses it itself
 def test_exported_network_is_the_trained_one_in_every_engine(tmp_path: Path) -> None:
     torch.manual_seed(1)
     export_network(NativeNetwork().eval(), "fresh", tmp_path, {"follows_prompts": False})

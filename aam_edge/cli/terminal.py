@@ -29,7 +29,7 @@ class Terminal:
         """Keeps the newest map for the next line."""
         if self._newest is None and not self._quiet:
             seconds = time.monotonic() - self._started
-            self._write(f"first map after {seconds:.1f} s", over=False)
+            self._write(f"first map {seconds:.1f} s after opening", over=False)
         self._newest = attentions[0]
 
     def offer_health(self, health: Health) -> None:

@@ -22,6 +22,7 @@ from aiohttp import web
 
 from aam_edge.config import NetConfig, PageConfig
 from aam_edge.errors import SinkError, UsageError
+from aam_edge.sinks.address import is_loopback
 
 if TYPE_CHECKING:
     from aiohttp.typedefs import Handler, Middleware
@@ -45,8 +46,7 @@ class Address:
     @property
     def is_loopback(self) -> bool:
         """True where only this machine can connect."""
-        address = _address_of(self.host)
-        return self.host == "localhost" if address is None else address.is_loopback
+        return is_loopback(self.host)
 
     @property
     def is_everywhere(self) -> bool:

@@ -296,7 +296,7 @@ def _submit(commands: Commands, command: Command) -> asyncio.Future[Answer]:
 
 
 def _read_static(name: str) -> bytes:
-    return resources.files("aam_edge.sinks").joinpath("static", name).read_bytes()
+    return (resources.files("aam_edge.sinks") / "static" / name).read_bytes()
 
 
 async def _add_headers(request: web.Request, response: web.StreamResponse) -> None:
