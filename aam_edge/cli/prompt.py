@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 from typing import Any
 
 import zmq
@@ -42,6 +43,8 @@ def run(options: argparse.Namespace) -> int:
         raise UsageError("prompt is refused", options.text, str(answer.get("error")))
     if not options.json:
         print(f'prompt {options.index} is now "{options.text}"')
+        for warning in answer.get("warnings", ()):
+            print(f"aam-edge: {warning}", file=sys.stderr)
     return 0
 
 
