@@ -10,14 +10,14 @@ import logging
 import resource
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
 import cv2
 
 from aam_edge.commands import Commands
-from aam_edge.config import Config
+from aam_edge.config import Config, SourceConfig
 from aam_edge.errors import AamEdgeError, SourceError
 from aam_edge.messages import Attention, Frame, Health
 from aam_edge.meter import Meter
@@ -30,6 +30,7 @@ from aam_edge.sources.feed import Feed, SourceState
 from aam_edge.sources.mailbox import Ended, Mailbox, take_any
 from aam_edge.sources.microphone import Microphone
 from aam_edge.sources.sound_ring import SoundRing
+from aam_edge.sources.source import Source
 from aam_edge.sources.synchroniser import Synchroniser
 from aam_edge.steering import Steering
 
@@ -42,17 +43,20 @@ WAITING_FRAMES = 4
 """Room between a file and the loop when every frame counts."""
 
 
+SourceMaker = Callable[[str, SourceConfig, str], Source]
+"""Spec, settings and camera name to a source that is not yet open."""
+
+
 class Camera:
     """One camera's way into the loop."""
 
     def __init__(
-        self, spec: str, name: str, config: Config, changed: threading.Condition, ring: SoundRing
+        self, source: Source, config: Config, changed: threading.Condition, ring: SoundRing
     ):
         every = config.source.pace == "every"
         room = WAITING_FRAMES if every else 1
-        self.name = name
+        self.name = source.camera
         self.mailbox: Mailbox[Frame] = Mailbox(room, wait=every, changed=changed)
-        source = make_source(spec, config.source, name)
         self.feed = Feed(source, self.mailbox, ring, config.source)
         self.synchroniser = Synchroniser(ring)
 
@@ -60,8 +64,14 @@ class Camera:
 class Runtime:
     """A running stream."""
 
-    def __init__(self, config: Config, extra_sinks: Sequence[Sink] = ()):
+    def __init__(
+        self,
+        config: Config,
+        extra_sinks: Sequence[Sink] = (),
+        make_source: SourceMaker = make_source,
+    ):
         self._config = config
+        self._make_source = make_source
         self._extra_sinks = tuple(extra_sinks)
         self.is_running = False
         """Whether everything is open and frames flow."""
@@ -123,7 +133,8 @@ class Runtime:
         return [*sinks, *self._extra_sinks]
 
     def _open_cameras(self, open_things: ExitStack) -> list[Camera]:
-        specs = self._config.source.cameras
+        config = self._config
+        specs = config.source.cameras
         if not specs:
             specs, words = default_cameras()
             logger.info("%s", words)
@@ -131,7 +142,7 @@ class Runtime:
         rings = self._open_rings(len(specs), open_things)
         changed = threading.Condition()
         cameras = [
-            Camera(spec, name, self._config, changed, ring)
+            Camera(self._make_source(spec, config.source, name), config, changed, ring)
             for spec, name, ring in zip(specs, names, rings, strict=True)
         ]
         for camera in cameras:

@@ -41,17 +41,17 @@ class FitConfig:
     """What a run is made of; written into its checkpoint."""
 
     sets: tuple[str, ...] = GAZE_SETS
-    epochs: int = 10
+    epochs: int = 12
     batch: int = 16
-    learning_rate: float = 1.5e-3
+    learning_rate: float = 2e-3
     body_rate: float = 0.15
     """Learning rate of the body as a part of the decoder's."""
-    weight_decay: float = 5e-2
+    weight_decay: float = 2e-2
     warm_up_epochs: int = 1
-    average_decay: float = 0.995
-    smallest_crop: float = 0.65
+    average_decay: float = 0.998
+    smallest_crop: float = 0.8
     """Side of the smallest random crop as a part of the picture's."""
-    drop: float = 0.2
+    drop: float = 0.1
     """Part of the taps' channels that is silenced in training."""
     seed: int = 0
 
