@@ -41,7 +41,11 @@ def test_python_of_the_readme_runs(program: Program, number: int) -> None:
     assert_sum = "" if "for " in code else "assert abs(density.sum() - 1) < 1e-3"
     whole = f"{STOP_AFTER_THREE}\n{code}\n{assert_sum}"
     done = subprocess.run(
-        [sys.executable, "-c", whole], capture_output=True, text=True, timeout=DEADLINE_S, check=False
+        [sys.executable, "-c", whole],
+        capture_output=True,
+        text=True,
+        timeout=DEADLINE_S,
+        check=False,
     )
     assert done.returncode == 0, done.stderr
 

@@ -18,6 +18,7 @@ from aam_edge.engine.session import Session
 from aam_edge.errors import DataError
 from aam_edge.messages import Frame, Observation
 from aam_edge.model.native.network import NativeNetwork
+from aam_edge.training.average import average_weights
 from aam_edge.training.data import read_gaze_set
 from aam_edge.training.evaluate import GAZE_SETS, evaluate, stills
 from aam_edge.training.export import export_network, load_weights
@@ -89,6 +90,25 @@ def test_fitting_lowers_the_loss(gaze_set: Path) -> None:
     fitting = Fitting(config, steps_per_epoch=1)
     losses = [fitting.step(*batch) for e in range(8) for batch in batches(examples, config, e)]
     assert min(losses[-3:]) < losses[0] - 0.3
+
+
+def test_run_starts_from_the_mean_of_others(gaze_set: Path, tmp_path: Path) -> None:
+    config = FitConfig(epochs=2, batch=3, warm_up_epochs=1)
+    examples = [Example(photo, photo.image()) for photo in read_gaze_set(gaze_set, "train")]
+    for name in ("a", "b"):
+        fitting = Fitting(config, steps_per_epoch=2)
+        if name == "b":
+            fitting.run_epoch(examples)
+        fitting.save(tmp_path / f"{name}.pt")
+    mean = average_weights([tmp_path / "a.pt", tmp_path / "b.pt"])
+    runs = [torch.load(tmp_path / f"{name}.pt", weights_only=True)["average"] for name in "ab"]
+    weight = "decoder.head.weight"
+    assert not torch.equal(runs[0][weight], runs[1][weight])
+    torch.testing.assert_close(mean[weight], (runs[0][weight] + runs[1][weight]) / 2)
+    torch.save({"average": mean, "epoch": 1}, tmp_path / "mean.pt")
+    third = Fitting(config, steps_per_epoch=2)
+    third.load_start(tmp_path / "mean.pt")
+    torch.testing.assert_close(third.network.state_dict()[weight], mean[weight])
 
 
 @pytest.mark.slow

@@ -2,7 +2,7 @@
 
 Run as a module; `aam-edge train` will wrap it:
 
-    python -m aam_edge.training.fit --data DATA --body efficientnet-lite0.pth --out runs/nano
+    python -m aam_edge.training.fit --data DATA --start efficientnet-lite0.pth --out runs/nano
 
 It writes a checkpoint and a log line after each epoch and goes on from the checkpoint it finds.
 """
@@ -152,6 +152,12 @@ class Fitting:
         load_lite0(self.network.body, torch.load(path, weights_only=True))
         self.average.load_state_dict(self.network.state_dict())
 
+    def load_start(self, path: Path) -> None:
+        """Starts everything from the average of another run's checkpoint."""
+        weights = torch.load(path, weights_only=True)["average"]
+        self.network.load_state_dict(weights)
+        self.average.load_state_dict(weights)
+
     def run_epoch(self, examples: list[Example]) -> list[float]:
         """All examples once; returns the loss of each step.
 
@@ -208,8 +214,16 @@ class Fitting:
         self.schedule.load_state_dict(whole["schedule"])
 
 
-def fit(data: Path, body: Path, out: Path, config: FitConfig, evaluate_every: int) -> None:
-    """Runs or continues a fit; the checkpoint is `out/last.pt`, the log `out/log.jsonl`."""
+def fit(data: Path, start: Path, out: Path, config: FitConfig, evaluate_every: int) -> None:
+    """Runs or continues a fit; the checkpoint is `out/last.pt`, the log `out/log.jsonl`.
+
+    Args:
+        data: folder of gaze sets.
+        start: a published EfficientNet-Lite0 (.pth) or another run's checkpoint (.pt).
+        out: folder, made if need be.
+        config: of the run.
+        evaluate_every: epochs between two evaluations on the val splits.
+    """
     out.mkdir(parents=True, exist_ok=True)
     photos = [p for name in config.sets for p in read_gaze_set(data / name, "train")]
     held = {name: read_gaze_set(data / name, "val") for name in config.sets}
@@ -218,8 +232,10 @@ def fit(data: Path, body: Path, out: Path, config: FitConfig, evaluate_every: in
     checkpoint = out / "last.pt"
     if checkpoint.exists():
         fitting.restore(checkpoint)
+    elif start.suffix == ".pth":
+        fitting.load_body(start)
     else:
-        fitting.load_body(body)
+        fitting.load_start(start)
     while fitting.epoch < config.epochs:
         start = time.monotonic()
         losses = fitting.run_epoch(examples)
@@ -241,17 +257,23 @@ def main() -> None:
     """Reads the options and fits."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", type=Path, required=True, help="folder of gaze sets")
-    parser.add_argument("--body", type=Path, required=True, help="published EfficientNet-Lite0")
+    parser.add_argument(
+        "--start", type=Path, required=True, help="EfficientNet-Lite0 .pth, or a checkpoint .pt"
+    )
     parser.add_argument("--out", type=Path, required=True, help="folder of checkpoint and log")
     parser.add_argument("--epochs", type=int, default=FitConfig().epochs)
+    parser.add_argument("--learning-rate", type=float, default=FitConfig().learning_rate)
+    parser.add_argument("--seed", type=int, default=FitConfig().seed)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--evaluate-every", type=int, default=5)
     options = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     torch.set_num_threads(options.threads)
     cv2.setNumThreads(1)
-    config = FitConfig(epochs=options.epochs)
-    fit(options.data, options.body, options.out, config, options.evaluate_every)
+    config = FitConfig(
+        epochs=options.epochs, learning_rate=options.learning_rate, seed=options.seed
+    )
+    fit(options.data, options.start, options.out, config, options.evaluate_every)
 
 
 if __name__ == "__main__":
