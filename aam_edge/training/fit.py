@@ -237,9 +237,9 @@ def fit(data: Path, start: Path, out: Path, config: FitConfig, evaluate_every: i
     else:
         fitting.load_start(start)
     while fitting.epoch < config.epochs:
-        start = time.monotonic()
+        began = time.monotonic()
         losses = fitting.run_epoch(examples)
-        seconds = time.monotonic() - start
+        seconds = time.monotonic() - began
         line: dict[str, object] = {
             "epoch": fitting.epoch,
             "loss": round(float(np.mean(losses)), 4),
