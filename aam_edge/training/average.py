@@ -1,7 +1,7 @@
 """The mean of several runs' weights, as a checkpoint: often better than each of them.
 
-After M. Wortsman et al., "Model soups" (ICML 2022). The runs must come from one start: the same seed, or
-`--start` from the same checkpoint.
+After M. Wortsman et al., "Model soups" (ICML 2022). The runs must come from one start: the same
+seed, or `--start` from the same checkpoint.
 
     python -m aam_edge.training.average runs/a/last.pt runs/b/last.pt --out runs/mean.pt
 """
