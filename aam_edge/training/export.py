@@ -166,7 +166,7 @@ def main() -> None:
     options = parser.parse_args()
     network = NativeNetwork()
     whole = torch.load(options.checkpoint, weights_only=True)
-    network.load_state_dict(whole["average"], strict=False)
+    network.load_state_dict(whole["average"])
     facts = {"follows_prompts": False, "uses_sound": False, "epochs": whole["epoch"]}
     if options.facts:
         facts |= json.loads(options.facts.read_text())
