@@ -23,6 +23,8 @@ text.npz, without pickles:
 from __future__ import annotations
 
 import zipfile
+import zlib
+from collections.abc import Iterator
 from functools import cached_property, lru_cache
 from itertools import islice
 from pathlib import Path
@@ -41,7 +43,7 @@ SIZE = 128
 """Numbers of an embedding."""
 FORMAT = "aam-edge text table 1"
 """First line of the note; another format has another number."""
-MAX_CHARACTERS = 10_000
+MAX_CHARACTERS = 4_000
 """What follows in a longer prompt is not read."""
 MAX_PIECES = 254
 """Later pieces do not count; with its two marks that is the sentence model's limit of 256."""
@@ -49,6 +51,11 @@ REMEMBERED = 256
 """Prompts whose embedding is kept."""
 
 KEYS = ("rows", "scales", "pieces", "mean", "basis", "note")
+# What numpy raises on a file that is no .npz, or is cut or changed; a lone array is no context.
+DAMAGED = (
+    *(OSError, EOFError, ValueError, KeyError, AttributeError, TypeError),
+    *(zipfile.BadZipFile, zlib.error),
+)
 
 
 class TextTable:
@@ -75,6 +82,10 @@ class TextTable:
         """
         return self._remembered(prompt[:MAX_CHARACTERS])
 
+    def split(self, text: str) -> Iterator[str]:
+        """The word pieces of a text, whole, `[UNK]` where there are none."""
+        return self._splitter.split(text)
+
     def reduce(self, sentence: Vector) -> Vector:
         """The sentence model's own vector of a text, in the space of `embed`.
 
@@ -92,7 +103,7 @@ class TextTable:
         return _text(self._arrays["note"])
 
     def _embed(self, prompt: str) -> Vector:
-        pieces = islice(self._splitter.split(prompt), MAX_PIECES)
+        pieces = islice(self.split(prompt), MAX_PIECES)
         known = [self._places[piece] for piece in pieces if piece in self._places]
         scales = self._arrays["scales"][known].astype(np.float32)
         embedding = _unit(scales @ self._arrays["rows"][known].astype(np.float32))
@@ -116,11 +127,11 @@ class TextTable:
 def _read(path: Path) -> dict[str, NDArray[Any]]:
     todo = "install aam-edge again"
     try:
-        with np.load(path, allow_pickle=False) as table:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as table:
             arrays = {key: table[key] for key in KEYS}
     except FileNotFoundError as problem:
         raise ModelError("text table is not there", path, todo) from problem
-    except (OSError, ValueError, EOFError, KeyError, AttributeError, zipfile.BadZipFile) as problem:
+    except DAMAGED as problem:
         raise ModelError("text table cannot be read", f"{path}: {problem}", todo) from problem
     found = _text(arrays["note"]).partition("\n")[0]
     if found != FORMAT:
