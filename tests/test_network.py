@@ -47,6 +47,16 @@ def test_stream_equals_the_same_frames_as_one_clip(network: NativeNetwork) -> No
         np.testing.assert_array_equal(density, whole[:, t])
 
 
+def test_filter_leaves_a_still_picture_as_it_was_observed(network: NativeNetwork) -> None:
+    frames, prompt = clip(3, 1), torch.zeros(1, 1, 128)
+    state = network.init_state(1, 1, HEIGHT, WIDTH)
+    step = network.step(frames[:, 0], prompt, torch.zeros(1), state)
+    log_density, _ = network.observe(frames[:, 0].permute(0, 3, 1, 2).float(), prompt[:, 0])
+    # The floor adds 1e-6 to every cell, the prior knowledge of nothing a ten-thousandth of R.
+    np.testing.assert_allclose(step.density, log_density.exp(), rtol=0.02, atol=2e-6)
+    assert float((step.density - log_density.exp()).abs().sum()) < 5e-3
+
+
 def test_past_does_not_depend_on_the_future(network: NativeNetwork) -> None:
     prompt, dt_s = torch.zeros(1, 1, 128), torch.full((1, 6), 0.033)
     frames = clip(0, 6)

@@ -90,14 +90,14 @@ def normalise(log_density: Tensor) -> Tensor:
 
 
 class Fpd(nn.Module):
-    """The filter. Its numbers are learned later; these were set on clips, see docs/model.md."""
+    """The filter. Its numbers were set with tools/ablate_filter, see docs/model.md."""
 
     def __init__(self) -> None:
         super().__init__()
         numbers = {
             "diffusivity": 1.0,  # cells^2/s
             "ignorance": 6.0,  # Q, growth of P a second
-            "surprise": 4.0,  # growth of P where the picture changed and did not move
+            "surprise": 12.0,  # growth of P where the picture changed and did not move
             "memory_s": 0.3,  # time constant of a drift that is not seen again
             "cut_at": 0.25,  # part of the picture's variance left unexplained that makes a cut
         }
