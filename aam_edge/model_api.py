@@ -20,6 +20,7 @@ from aam_edge.config import ModelConfig, ReadoutConfig
 from aam_edge.engine.catalog import open_backend
 from aam_edge.engine.package import find_package
 from aam_edge.engine.session import Session
+from aam_edge.engine.text import TextTable
 from aam_edge.messages import Attention, Frame, Image, Observation
 from aam_edge.readout.readout import Readout
 from aam_edge.sources.picture import read_picture
@@ -37,6 +38,7 @@ class Model:
         self.package = find_package(config.name)
         self.backend = open_backend(self.package, config.engine, config.precision, config.threads)
         self.readout = readout or ReadoutConfig()
+        self.embed = TextTable().embed if self.package.follows_prompts else None
         self._stills: Stream | None = None
 
     @property
@@ -157,7 +159,7 @@ class Stream:
     def _session(self, camera: str) -> Session:
         if camera not in self._sessions:
             backend, pixels = self.model.backend, self.model.config.pixels
-            self._sessions[camera] = Session(backend, self._prompts, pixels)
+            self._sessions[camera] = Session(backend, self._prompts, pixels, self.model.embed)
         return self._sessions[camera]
 
 

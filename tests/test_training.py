@@ -17,7 +17,9 @@ from aam_edge.engine.package import find_package
 from aam_edge.engine.session import Session
 from aam_edge.errors import DataError
 from aam_edge.messages import Frame, Observation
+from aam_edge.model.native.decoder import Film
 from aam_edge.model.native.network import NativeNetwork
+from aam_edge.model_api import load
 from aam_edge.training.average import average_weights
 from aam_edge.training.data import read_gaze_set
 from aam_edge.training.evaluate import GAZE_SETS, evaluate, stills
@@ -133,6 +135,28 @@ def test_exported_network_is_the_trained_one_in_every_engine(tmp_path: Path) -> 
                 )
             for n in (0, 1):
                 np.testing.assert_allclose(readings[n].density, expected[0, n], atol=1e-6)
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:.*LeafSpec:FutureWarning")  # torch's exporter uses it itself
+def test_network_that_follows_prompts_is_told_them(tmp_path: Path) -> None:
+    torch.manual_seed(2)
+    network = NativeNetwork().eval()
+    for film in network.decoder.films:
+        assert isinstance(film, Film)
+        torch.nn.init.normal_(film.to_gain_shift.weight, std=0.5)
+    export_network(network, "asked", tmp_path, {"follows_prompts": True})
+    model = load(str(tmp_path / "asked.json"), engine="onnx")
+    cup, again, dog = (model.predict(scene(3), f"search for {x}") for x in ("cup", "cup", "dog"))
+    np.testing.assert_array_equal(cup.density, again.density)
+    assert np.abs(cup.density - dog.density).sum() > 1e-3
+    stream = model.stream(["search for cup", "search for dog"])
+    both = stream.step(Frame(scene(3), START_NS, "test", 0))
+    np.testing.assert_allclose(both[0].density, cup.density, atol=1e-7)
+    np.testing.assert_allclose(both[1].density, dog.density, atol=1e-7)
+    stream.set_prompts(["search for dog", "search for cup"])
+    turned = stream.step(Frame(scene(3), START_NS, "other", 0))
+    np.testing.assert_allclose(turned[0].density, dog.density, atol=1e-7)
 
 
 @pytest.mark.slow

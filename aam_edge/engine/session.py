@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import cv2
+import numpy as np
+from numpy.typing import NDArray
 
 from aam_edge.engine.backend import Backend, Runner
 from aam_edge.engine.buffers import Buffers, Shape, initial_state
@@ -16,6 +18,8 @@ from aam_edge.messages import Observation, RawAttention
 
 logger = logging.getLogger(__name__)
 
+Embed = Callable[[str], NDArray[np.float32]]
+"""A prompt to its vector, (128,)."""
 KEPT_SHAPES = 6
 """Sizes whose buffers stay bound: photos of a folder come in a few shapes, and binding compiles."""
 UNKNOWN_STEP_S = 1 / 30
@@ -29,8 +33,16 @@ class Session:
     another, the state starts anew.
     """
 
-    def __init__(self, backend: Backend, prompts: Sequence[str], pixels: int = INPUT_PIXELS):
+    def __init__(
+        self,
+        backend: Backend,
+        prompts: Sequence[str],
+        pixels: int = INPUT_PIXELS,
+        embed: Embed | None = None,
+    ):
+        """`embed` turns a prompt into its vector; without it all prompts are the zero vector."""
         self.backend = backend
+        self._embed = embed
         self.prompts = tuple(prompts)
         self._pixels = pixels
         self._size: tuple[int, int] | None = None
@@ -82,6 +94,7 @@ class Session:
         turned["luminance"], turned["drift"] = kept["luminance"], kept["drift"]
         if len(prompts) != len(old):
             self._bind(self._size)
+        self._ask()
         self._load(turned)
 
     def reset(self) -> None:
@@ -131,7 +144,14 @@ class Session:
             self._bound[shape] = buffers, self.backend.bind(buffers)
         self._buffers, self._run = self._bound[shape]
         self._size = size
+        self._ask()
         self._load(initial_state(shape))
+
+    def _ask(self) -> None:
+        """Puts the prompts' vectors where the network reads them."""
+        if self._embed is not None:
+            for n, prompt in enumerate(self.prompts):
+                self._buffers.prompt[0, n] = self._embed(prompt)
 
     def _load(self, state: dict[str, Any]) -> None:
         for name, array in self._buffers.state.items():
