@@ -178,10 +178,11 @@ def at_least(key: str, value: float | None, least: float) -> None:
 
 def parse_size(text: str) -> tuple[int, int]:
     """`640x480` to (640, 480)."""
-    width, _, height = text.lower().partition("x")
-    if not (width.isdigit() and height.isdigit() and int(width) > 0 and int(height) > 0):
+    match = re.fullmatch(r"([0-9]{1,5})x([0-9]{1,5})", text.lower())
+    width, height = (int(side) for side in match.groups()) if match else (0, 0)
+    if not (width and height):
         raise UsageError("size is wrong", text, "give width x height, such as 640x480")
-    return int(width), int(height)
+    return width, height
 
 
 def load_config(

@@ -183,3 +183,11 @@ def test_every_setting_has_its_default_and_words() -> None:
 
 def test_size_is_width_by_height() -> None:
     assert parse_size("640x480") == parse_size("640X480") == (640, 480)
+
+
+@pytest.mark.parametrize(
+    "text", ["640", "x", "0x480", "²x480", "640x480x3", "-1x5", "9" * 6 + "x1", ""]
+)
+def test_other_sizes_are_refused(text: str) -> None:
+    with pytest.raises(UsageError, match="size is wrong"):
+        parse_size(text)

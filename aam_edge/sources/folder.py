@@ -100,5 +100,5 @@ def list_pictures(path: Path) -> list[Path]:
 
 def natural_key(name: str) -> tuple[list[tuple[bool, int, str]], str]:
     """Sorts numbers inside names by value; the name itself settles ties such as 01 and 1."""
-    parts = re.findall(r"[0-9]+|[^0-9]+", name.lower())
-    return [(part.isdigit(), int(part) if part.isdigit() else 0, part) for part in parts], name
+    parts = re.findall(r"([0-9]+)|([^0-9]+)", name.lower())
+    return [(bool(digits), int(digits or 0), other) for digits, other in parts], name

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
+import re
 import struct
 from collections.abc import Sequence
 from pathlib import Path
@@ -97,7 +98,8 @@ def captures(descriptor: int) -> bool:
 
 def camera_nodes() -> list[str]:
     """Device nodes that capture pictures and that we may open, lowest number first."""
-    nodes = [node for node in Path("/dev").glob("video*") if node.name[5:].isdigit()]
+    named = Path("/dev").glob("video*")
+    nodes = [node for node in named if re.fullmatch(r"video[0-9]+", node.name)]
     return [str(n) for n in sorted(nodes, key=lambda n: int(n.name[5:])) if is_camera(str(n))]
 
 
