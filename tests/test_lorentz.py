@@ -355,7 +355,8 @@ def test_gradients_are_those_of_double_precision(
     _, double = gradients(function, x.double(), y.double(), curvature(c).double())
     for found, expected in zip(single, double, strict=True):
         scale = float(expected.abs().max())
-        np.testing.assert_allclose(found, expected, atol=2e-3 * scale + 1e-6)
+        # The one by c is a sum whose terms, up to 10, may cancel: what is left of it is rounded.
+        np.testing.assert_allclose(found, expected, atol=2e-3 * scale + 2e-5)
 
 
 def test_gradients_at_the_origin_are_those_beside_it() -> None:
