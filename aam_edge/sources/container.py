@@ -73,7 +73,7 @@ class Container:
             self._container = av.open(url, options=options, timeout=timeout_s)
         except (av.error.FFmpegError, OSError, ValueError) as problem:
             values = f"{shown}: {reason(problem)}"
-            raise SourceError("video cannot be opened", values, TODO) from problem
+            raise SourceError("video cannot be opened", values, ADVICE) from problem
         if not self._container.streams.video:
             self._container.close()
             raise SourceError("file has no video", shown, "give one with pictures")
@@ -110,7 +110,7 @@ class Container:
                 yield from self._blocks(resampler.resample(None), clock)
         except (av.error.FFmpegError, OSError) as problem:
             values = f"{self._shown}: {reason(problem)}"
-            raise SourceError("video breaks off", values, TODO) from problem
+            raise SourceError("video breaks off", values, ADVICE) from problem
 
     def close(self) -> None:
         """Twice is fine."""
@@ -151,7 +151,7 @@ class Container:
         self._broken += 1
 
 
-TODO = "check that it is there and that a player shows it"
+ADVICE = "check that it is there and that a player shows it"
 
 
 def sound_first(items: Iterator[Picture | Block]) -> Iterator[Picture | Block]:

@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 from aam_edge.config import SourceConfig
 from aam_edge.errors import SourceError
 from aam_edge.messages import Frame, Sound
-from aam_edge.sources.container import TODO, Block, Container, Picture, sound_first
+from aam_edge.sources.container import ADVICE, Block, Container, Picture, sound_first
 from aam_edge.sources.mailbox import Ended
 from aam_edge.sources.pacer import Pacer
 from aam_edge.sources.sample_clock import SampleClock
@@ -57,7 +57,7 @@ class MediaSource:
                 break
         else:
             self.close()
-            raise SourceError("video has no pictures", shown(self._url), TODO)
+            raise SourceError("video has no pictures", shown(self._url), ADVICE)
         self._items = chain(head, self._items)
         self._pacer.start()
 
