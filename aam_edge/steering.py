@@ -6,13 +6,13 @@ import logging
 from collections.abc import Callable
 
 from aam_edge.commands import Answer, Command, refusal
+from aam_edge.errors import UsageError
 from aam_edge.messages import Health
 from aam_edge.model_api import Stream
+from aam_edge.prompts import checked_prompt
 from aam_edge.snapshot import pack_snapshot, unpack_snapshot
 
 logger = logging.getLogger(__name__)
-
-LONGEST_PROMPT = 10_000
 
 
 class Steering:
@@ -20,6 +20,8 @@ class Steering:
 
     def __init__(self, stream: Stream, health: Callable[[], Health]):
         self.is_paused = False
+        self.changes = 0
+        """Commands so far that changed what the next map will be."""
         self._stream, self._health = stream, health
         self._doors: dict[object, Callable[[Command], Answer]] = {
             "status": self._status,
@@ -57,24 +59,23 @@ class Steering:
         }
 
     def _set_prompt(self, command: Command) -> Answer:
-        prompt, index = command.get("prompt"), command.get("index", 0)
-        prompts = list(self._stream.prompts)
-        if not isinstance(prompt, str) or not prompt.strip():
-            return refusal("prompt must be text: say what to look for")
-        if len(prompt) > LONGEST_PROMPT:
-            return refusal(
-                f"prompt is too long ({len(prompt)}): at most {LONGEST_PROMPT} characters"
-            )
+        index, prompts = command.get("index", 0), list(self._stream.prompts)
+        try:
+            prompt = checked_prompt(command.get("prompt"))
+        except UsageError as problem:
+            return refusal(str(problem))
         if not isinstance(index, int) or isinstance(index, bool) or not 0 <= index < len(prompts):
             last = len(prompts) - 1
             return refusal(f"no prompt with this index ({str(index)[:20]}): give 0 to {last}")
-        prompts[index] = prompt.strip()
+        prompts[index] = prompt
         self._stream.set_prompts(prompts)
-        logger.info("prompt %d is now: %s", index, prompts[index])
+        self.changes += 1
+        logger.info("prompt %d is now: %s", index, prompt)
         return {"ok": True, "prompts": prompts, "warnings": list(self._health().warnings)}
 
     def _reset(self, command: Command) -> Answer:
         self._stream.reset()
+        self.changes += 1
         return {"ok": True}
 
     def _pause(self, paused: bool) -> Answer:
@@ -84,6 +85,7 @@ class Steering:
     def _restore(self, command: Command) -> Answer:
         try:
             self._stream.restore(unpack_snapshot(command.get("snapshot")))
+            self.changes += 1
         except (ValueError, KeyError, TypeError, IndexError) as problem:
             return refusal(f"not a snapshot of a stream: {problem}")
         return {"ok": True, "prompts": list(self._stream.prompts)}

@@ -56,10 +56,13 @@ def test_phrases_that_chose_the_table_stay_right() -> None:
 
 @pytest.mark.parametrize("template", ["search for {}", "find my {}", "where is the {}?"])
 def test_thing_is_found_inside_a_request(template: str) -> None:
-    assert share_right("held_out", template) >= 0.72  # 0.74, 0.79, 0.79 as measured
+    assert share_right("held_out", template) == share_right("held_out")
     cup, mug, dog = (TABLE.embed(template.format(name)) for name in ("cup", "mug", "dog"))
     assert cup @ mug > cup @ dog + 0.1
-    assert TABLE.embed("cup") @ cup > 0.5
+
+
+def test_letters_of_other_scripts_do_not_disturb_a_known_word() -> None:
+    np.testing.assert_array_equal(TABLE.embed("красная cup 杯 ☃!"), TABLE.embed("cup"))
 
 
 def test_case_accents_and_spaces_do_not_matter() -> None:
@@ -68,16 +71,22 @@ def test_case_accents_and_spaces_do_not_matter() -> None:
     np.testing.assert_array_equal(TABLE.embed("cafe\u0301 ta\u200bble"), plain)
 
 
-@pytest.mark.parametrize("prompt", ["", "   ", "\x00\x07\x1b", "\u200b", "☃", "x" * 101, "\ud800"])
-def test_text_without_a_known_piece_is_the_zero_vector(prompt: str) -> None:
+@pytest.mark.parametrize(
+    "prompt",
+    [
+        *("", "   ", "\x00\x07\x1b", "\u200b", "☃", "x" * 101, "\ud800", "!", "search for ☃"),
+        *("红色的杯子", "красная чашка", "فنجان", "コップを探す", "😀", "find чашка"),
+    ],
+)
+def test_text_without_a_known_word_is_the_zero_vector(prompt: str) -> None:
     np.testing.assert_array_equal(TABLE.embed(prompt), np.zeros(SIZE, np.float32))
 
 
 @pytest.mark.parametrize(
     "prompt",
     [
-        *("cup " * 2_500, "q" * 99 + " cup", "红色的杯子", "красная чашка", "فنجان", "😀 cup"),
-        *("[UNK]", "[MASK] [PAD]", "##ing", "!", "\x00cup\x07", "cup\ud800", "a" * 100),
+        *("cup " * 2_500, "q" * 99 + " cup", "杯子 cup", "😀 cup", "7", "Tasse", "y " * 5_000),
+        *("[UNK]", "[MASK] [PAD]", "##ing", "\x00cup\x07", "cup\ud800", "a" * 100),
     ],
 )
 def test_odd_prompts_have_a_direction(prompt: str) -> None:

@@ -15,6 +15,7 @@ from types import FrameType
 from typing import TYPE_CHECKING
 
 from aam_edge.errors import SourceError, UsageError
+from aam_edge.prompts import FREE_VIEWING, checked_prompt
 
 if TYPE_CHECKING:  # a stream that starts has no need of them
     from aam_edge.cli.predict_items import Item
@@ -22,7 +23,6 @@ if TYPE_CHECKING:  # a stream that starts has no need of them
     from aam_edge.cli.progress import Progress
     from aam_edge.model_api import Model
 
-FREE_VIEWING = "free viewing"
 EPILOG = """\
 examples:
   aam-edge predict photo.jpg --overlays
@@ -43,7 +43,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     inputs = "photo, folder (its photos, at any depth), video, address, or demo"
     add("inputs", metavar="INPUT", nargs="+", help=inputs)
     add("--out", metavar="DIR", type=Path, default=Path("attention"), help="results (%(default)s)")
-    prompt = f"what to look for; several with several --prompt ({FREE_VIEWING})"
+    prompt = f"what to look for, in English; several with several --prompt ({FREE_VIEWING})"
     add("--prompt", metavar="TEXT", action="append", dest="prompts", help=prompt)
     add("--model", metavar="NAME|FILE", default="nano", help="network (%(default)s)")
     add(
@@ -63,7 +63,7 @@ def run(options: argparse.Namespace) -> int:
     from aam_edge.cli.progress import Progress
     from aam_edge.model_api import load
 
-    prompts = options.prompts or [FREE_VIEWING]
+    prompts = [checked_prompt(prompt) for prompt in options.prompts or [FREE_VIEWING]]
     outputs = Outputs(
         out=options.out,
         maps=options.maps,
@@ -71,7 +71,7 @@ def run(options: argparse.Namespace) -> int:
         csv=options.csv,
         json=options.json,
     )
-    _check(prompts, outputs)
+    _check(outputs)
     previous = signal.signal(signal.SIGTERM, _stop)
     try:
         items = list_items(options.inputs, options.out)
@@ -85,10 +85,7 @@ def run(options: argparse.Namespace) -> int:
         signal.signal(signal.SIGTERM, previous)
 
 
-def _check(prompts: Sequence[str], outputs: Outputs) -> None:
-    if not all(prompt.strip() for prompt in prompts):
-        todo = f'say what to look for, such as "{FREE_VIEWING}"'
-        raise UsageError("prompt is empty", list(prompts), todo)
+def _check(outputs: Outputs) -> None:
     if outputs.maps == "none" and not (outputs.overlays or outputs.csv or outputs.json):
         raise UsageError("nothing would be made", "--maps none", "add --overlays, --csv or --json")
 

@@ -12,6 +12,7 @@ import zmq
 from aam_edge import wire
 from aam_edge.config import ZmqConfig
 from aam_edge.errors import SinkError, UsageError
+from aam_edge.prompts import checked_prompt, shortened
 
 TIMEOUT_MS = 2000
 
@@ -35,14 +36,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Sends the prompt and prints the answer."""
-    command = {"cmd": "set_prompt", "prompt": options.text, "index": options.index}
+    prompt = checked_prompt(options.text)
+    command = {"cmd": "set_prompt", "prompt": prompt, "index": options.index}
     answer = ask(options.control, command)
     if options.json:
         print(json.dumps(answer))
     if not answer.get("ok"):
-        raise UsageError("prompt is refused", options.text, str(answer.get("error")))
+        raise UsageError("prompt is refused", shortened(prompt), str(answer.get("error")))
     if not options.json:
-        print(f'prompt {options.index} is now "{options.text}"')
+        print(f'prompt {options.index} is now "{prompt}"')
         for warning in answer.get("warnings", ()):
             print(f"aam-edge: {warning}", file=sys.stderr)
     return 0

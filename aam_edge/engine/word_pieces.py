@@ -96,12 +96,14 @@ def _cleaned(char: str) -> str:
 
 
 def _small(char: str) -> str:
-    return f" {char} " if _is_mark(char) else char.lower()
+    return f" {char} " if is_mark(char) else char.lower()
 
 
-def _is_mark(char: str) -> bool:
-    """Punctuation, and all of ASCII that is neither letter nor digit ($, +, ~)."""
-    return char in string.punctuation or unicodedata.category(char).startswith("P")
+def is_mark(word: str) -> bool:
+    """Punctuation, and all of ASCII that is neither letter nor digit ($, +, ~), one character."""
+    if len(word) != 1:
+        return False
+    return word in string.punctuation or unicodedata.category(word).startswith("P")
 
 
 def _is_chinese(char: str) -> bool:

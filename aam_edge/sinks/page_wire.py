@@ -35,10 +35,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from aam_edge.commands import Answer, Command
+from aam_edge.errors import UsageError
 from aam_edge.messages import Attention, Frame, Health, Map
+from aam_edge.prompts import checked_prompt
 
 MESSAGE_BYTES = 4096
 PROMPT_CHARACTERS = 500
+"""Fewer than elsewhere: every message in JSON must fit, escapes and all."""
 TO_LOOP = ("set_prompt", "reset", "pause", "resume")
 TO_SERVER = ("seen", "look")
 
@@ -132,10 +135,11 @@ def check_request(request: Any) -> Command:
         raise ValueError("index must be 0 or more")
     if name == "look":
         return {"cmd": name, "camera": request.get("camera"), "index": index}
-    prompt = request.get("prompt")
-    if not isinstance(prompt, str) or not 0 < len(prompt.strip()) <= PROMPT_CHARACTERS:
-        raise ValueError(f"prompt must be text of 1 to {PROMPT_CHARACTERS} characters")
-    return {"cmd": name, "prompt": prompt.strip(), "index": index}
+    try:
+        prompt = checked_prompt(request.get("prompt"), PROMPT_CHARACTERS)
+    except UsageError as problem:
+        raise ValueError(str(problem)) from problem
+    return {"cmd": name, "prompt": prompt, "index": index}
 
 
 def _numbers_of(attention: Attention) -> dict[str, Any]:
