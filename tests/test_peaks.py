@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from aam_edge.messages import Map
-from aam_edge.readout.peaks import MERGE_SIGMAS, entropy_bits, find_peaks
+from aam_edge.readout import peaks as readout_peaks
+from aam_edge.readout.peaks import MERGE_WIDTHS, Peak, entropy_bits
 
 SHAPE = 48, 64
 
@@ -28,6 +29,14 @@ def blobs(
         hill = np.exp(-((x - centre_x) ** 2 + (y - centre_y) ** 2) / (2 * sigma**2))
         density += mass * hill / hill.sum()
     return np.asarray(density / density.sum(), np.float32)
+
+
+def find_peaks(
+    density: Map, image: tuple[int, int], *, most: int = 8, least_score: float = 0.0
+) -> tuple[Peak, ...]:
+    """Of a density whose log has a variance of 1; what variance does is in test_sigma."""
+    variance = np.ones_like(density)
+    return readout_peaks.find_peaks(density, variance, image, most=most, least_score=least_score)
 
 
 def as_density(values: Map) -> Map:
@@ -49,7 +58,7 @@ any_density = hnp.arrays(
 
 @settings(deadline=None)
 @given(places(SHAPE, 12), st.floats(0.8, 4.0))
-def test_blob_is_found_within_a_tenth_of_a_cell_and_its_sigma_within_a_tenth(
+def test_blob_is_found_within_a_tenth_of_a_cell_and_its_width_within_a_tenth(
     centre: tuple[float, float], sigma: float
 ) -> None:
     # Cells of 10 x 8 pixels: sigma is the mean, in the geometric sense, of both axes.
@@ -57,12 +66,12 @@ def test_blob_is_found_within_a_tenth_of_a_cell_and_its_sigma_within_a_tenth(
     assert not others
     assert abs((peak.x + 0.5) / 10 - 0.5 - centre[0]) < 0.1
     assert abs((peak.y + 0.5) / 8 - 0.5 - centre[1]) < 0.1
-    assert peak.sigma_px == pytest.approx(sigma * np.sqrt(10 * 8), rel=0.1)
+    assert peak.width_px == pytest.approx(sigma * np.sqrt(10 * 8), rel=0.1)
 
 
 @settings(deadline=None)
 @given(places(SHAPE, 9), st.floats(1.0, 3.0))
-def test_score_of_a_blob_is_the_mass_within_two_sigma(
+def test_score_of_a_blob_is_the_mass_within_two_widths(
     centre: tuple[float, float], sigma: float
 ) -> None:
     (peak,) = find_peaks(blobs((*centre, sigma, 1.0)), (64, 48), least_score=0.05)
@@ -78,9 +87,9 @@ def test_moving_the_map_moves_the_peak_and_nothing_else(
     x, y = centre
     (before,) = find_peaks(blobs((x, y, sigma, 1.0)), (64, 48), least_score=0.05)
     (after,) = find_peaks(blobs((x + right, y + down, sigma, 1.0)), (64, 48), least_score=0.05)
-    moved = [before.x + right, before.y + down, before.sigma_px, before.score]
+    moved = [before.x + right, before.y + down, before.width_px, before.score]
     np.testing.assert_allclose(
-        [after.x, after.y, after.sigma_px, after.score], moved, rtol=1e-3, atol=1e-3
+        [after.x, after.y, after.width_px, after.score], moved, rtol=1e-3, atol=1e-3
     )
 
 
@@ -90,7 +99,7 @@ def test_elongated_blob_at_an_angle_is_found_between_the_cells() -> None:
     density = as_density(np.exp(-(along**2) / 32 - across**2 / 8).astype(np.float32))
     (peak,) = find_peaks(density, (64, 48), least_score=0.05)
     assert (peak.x, peak.y) == pytest.approx((30.4, 20.4), abs=0.1)
-    assert peak.sigma_px == pytest.approx(np.sqrt(4 * 2), rel=0.1)
+    assert peak.width_px == pytest.approx(np.sqrt(4 * 2), rel=0.1)
 
 
 @settings(deadline=None)
@@ -107,7 +116,7 @@ def test_scores_are_parts_of_the_mass_and_peaks_lie_in_the_picture(
         assert -0.5 <= peak.x <= width - 0.5
         assert -0.5 <= peak.y <= height - 0.5
         side_px = np.sqrt(width * height / density.size)
-        assert 0 < peak.sigma_px <= max(side_px / 2, min(width, height) / 4) * (1 + 1e-9)
+        assert 0 < peak.width_px <= max(side_px / 2, min(width, height) / 4) * (1 + 1e-9)
 
 
 @settings(deadline=None)
@@ -136,7 +145,7 @@ def test_ripple_on_a_hill_is_one_target() -> None:
     noise = np.exp(0.03 * np.random.default_rng(1).standard_normal(SHAPE)).astype(np.float32)
     (peak,) = find_peaks(as_density(blobs((30, 20, 5, 1.0)) * noise), (64, 48), least_score=0.02)
     assert (peak.x, peak.y) == pytest.approx((30, 20), abs=2.5)
-    assert peak.sigma_px == pytest.approx(5, rel=0.15)
+    assert peak.width_px == pytest.approx(5, rel=0.15)
 
 
 def test_no_two_targets_lie_within_the_merging_distance() -> None:
@@ -147,7 +156,7 @@ def test_no_two_targets_lie_within_the_merging_distance() -> None:
     for k, peak in enumerate(peaks):
         for other in peaks[k + 1 :]:
             distance = np.hypot(peak.x - other.x, peak.y - other.y)
-            assert distance > MERGE_SIGMAS * min(peak.sigma_px, other.sigma_px)
+            assert distance > MERGE_WIDTHS * min(peak.width_px, other.width_px)
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (1, 64), (48, 64), (64, 24)])
@@ -183,16 +192,16 @@ def test_maximum_on_the_border_stays_in_the_picture(corner: tuple[int, int]) -> 
     (peak,) = find_peaks(blobs((*corner, 3, 1.0)), (64, 48), least_score=0.02)
     assert (peak.x, peak.y) == pytest.approx(corner, abs=0.01)
     # The border's own cells are whole and not halved, which widens a hill of few cells.
-    assert peak.sigma_px == pytest.approx(3, rel=0.25)
+    assert peak.width_px == pytest.approx(3, rel=0.25)
     assert 0.8 < peak.score < 0.97
 
 
-def test_point_mass_has_a_sigma_of_about_half_a_cell_and_all_the_mass() -> None:
+def test_point_mass_has_a_width_of_about_half_a_cell_and_all_the_mass() -> None:
     density = np.zeros(SHAPE, np.float32)
     density[20, 30] = 1
     (peak,) = find_peaks(density, (640, 480))
     assert (peak.x, peak.y) == (304.5, 204.5)
-    assert 5 <= peak.sigma_px <= 7  # cells of 10 pixels
+    assert 5 <= peak.width_px <= 7  # cells of 10 pixels
     assert peak.score == pytest.approx(1, abs=1e-6)
     assert entropy_bits(density) == 0
 

@@ -17,6 +17,7 @@ from aam_edge.messages import (
     RawAttention,
     Sound,
 )
+from aam_edge.readout.peaks import PLACE_SIGMA
 from aam_edge.readout.readout import Readout
 
 START_NS = 1_700_000_000_000_000_000
@@ -77,7 +78,7 @@ def test_message_has_everything_but_what_the_publisher_knows() -> None:
     assert attention.image == (640, 480)
     (target,) = attention.targets
     assert (target.x, target.y) == pytest.approx((204.5, 304.5), abs=0.5)
-    assert target.sigma_px == pytest.approx(20, rel=0.05)
+    assert target.sigma_px == pytest.approx(PLACE_SIGMA * 20 * 0.2, rel=0.05)
     assert (target.yaw, target.pitch) == (None, None)
     assert attention.gaze is not None
     assert (attention.gaze.target_id, attention.gaze.x) == (target.id, target.x)

@@ -19,7 +19,7 @@ START_NS = 1_700_000_000_000_000_000
 
 
 def peak(x: float, y: float = 100.0, score: float = 0.3) -> Peak:
-    return Peak(x, y, sigma_px=15.0, score=score)
+    return Peak(x, y, width_px=15.0, sigma_px=4.0, score=score)
 
 
 def ids(targets: tuple[Target, ...]) -> list[int]:
@@ -74,7 +74,7 @@ def test_hills_that_cross_in_a_density_keep_their_ids() -> None:
         hills = [np.exp(-((x - a) ** 2 + (y - b) ** 2) / 8) for a, b in centres]
         density = np.maximum(np.add(*hills), 1e-6)
         density = (density / density.sum()).astype(np.float32)
-        peaks = find_peaks(density, (640, 480), least_score=0.02)
+        peaks = find_peaks(density, np.ones_like(density), (640, 480), least_score=0.02)
         for target in tracker.update(peaks, START_NS + frame * FRAME_NS):
             places.setdefault(target.id, []).append(target.x)
     assert sorted(places) == [1, 2]
@@ -127,8 +127,8 @@ def test_targets_are_given_in_the_order_of_the_peaks_with_their_values() -> None
     targets = tracker.update([peak(301, score=0.5), peak(99, score=0.2)], START_NS + FRAME_NS)
     assert ids(targets) == [2, 1]
     assert [(t.x, t.y, t.sigma_px, t.score) for t in targets] == [
-        (301, 100, 15, 0.5),
-        (99, 100, 15, 0.2),
+        (301, 100, 4, 0.5),
+        (99, 100, 4, 0.2),
     ]
 
 

@@ -1,7 +1,7 @@
 """Gives targets ids that stay with them. A pure state machine: time comes as an argument.
 
 Each target keeps a constant velocity v. Before a new map is looked at, all targets move by v dt;
-then targets and peaks are paired, the nearest pair first, distance measured in sigmas. A paired
+then targets and peaks are paired, the nearest pair first, distance measured in widths. A paired
 target stands where its peak is, and its velocity takes up the part 1 - exp(-dt / VELOCITY_MEMORY_S)
 of the miss per dt (the beta of an alpha-beta filter). One without a peak moves on by its velocity
 until keep_s has passed.
@@ -17,8 +17,8 @@ from typing import Any
 from aam_edge.messages import Target
 from aam_edge.readout.peaks import Peak
 
-GATE_SIGMAS = 2.5
-"""A peak further off than this, in the joint sigma of peak and target, is another target."""
+GATE_WIDTHS = 2.5
+"""A peak further off than this, in the joint width of peak and target, is another target."""
 GATE_GROWTH_PER_S = 2.0
 """The gate opens by this part of itself a second without a peak: the target may have turned."""
 VELOCITY_MEMORY_S = 0.1
@@ -32,7 +32,7 @@ class Track:
     id: int
     x: float
     y: float
-    sigma_px: float
+    width_px: float
     seen_ns: int
     vx: float = 0.0
     vy: float = 0.0
@@ -45,7 +45,7 @@ class Track:
     def misfit(self, peak: Peak, now_ns: int) -> float:
         """Distance to a peak as a part of the gate; above 1 it is another target's."""
         unseen_s = (now_ns - self.seen_ns) * 1e-9
-        gate_px = GATE_SIGMAS * math.hypot(self.sigma_px, peak.sigma_px)
+        gate_px = GATE_WIDTHS * math.hypot(self.width_px, peak.width_px)
         distance_px = math.hypot(peak.x - self.x, peak.y - self.y)
         return distance_px / (gate_px * (1 + GATE_GROWTH_PER_S * unseen_s))
 
@@ -56,7 +56,7 @@ class Track:
             gain_per_s = (1 - math.exp(-unseen_s / VELOCITY_MEMORY_S)) / unseen_s
             self.vx += gain_per_s * (peak.x - self.x)
             self.vy += gain_per_s * (peak.y - self.y)
-        self.x, self.y, self.sigma_px, self.seen_ns = peak.x, peak.y, peak.sigma_px, now_ns
+        self.x, self.y, self.width_px, self.seen_ns = peak.x, peak.y, peak.width_px, now_ns
 
 
 class TargetTracker:
@@ -113,7 +113,7 @@ class TargetTracker:
 
     def _target(self, peak: Peak, track: Track | None) -> Target:
         if track is None:
-            track = Track(self._next_id, peak.x, peak.y, peak.sigma_px, self._now_ns)
+            track = Track(self._next_id, peak.x, peak.y, peak.width_px, self._now_ns)
             self._tracks.append(track)
             self._next_id += 1
         else:

@@ -12,6 +12,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from aam_edge.model.native.ego import cells
+
 LEVELS = 4
 WINDOW = 7
 """Side of the window that shares one displacement, cells of its level."""
@@ -30,18 +32,21 @@ def luminance(picture: Tensor) -> Tensor:
 
 def box(x: Tensor, side: int) -> Tensor:
     """Mean over a square window, borders repeated."""
-    return F.avg_pool2d(F.pad(x, (side // 2,) * 4, mode="replicate"), side, stride=1)
+    # Rows, then columns: with a square of 7 x 7, pooling took half of the filter's time.
+    padded = F.pad(x, (side // 2,) * 4, mode="replicate")
+    return F.avg_pool2d(F.avg_pool2d(padded, (side, 1), stride=1), (1, side), stride=1)
+
+
+def sample(x: Tensor, at: Tensor) -> Tensor:
+    """Maps (B, C, h, w) read at points (B, 2, h, w) in cells, bilinear, the border repeated."""
+    height, width = x.shape[2:]
+    grid = torch.stack([(at[:, 0] + 0.5) * (2 / width), (at[:, 1] + 0.5) * (2 / height)], dim=-1)
+    return F.grid_sample(x, grid - 1, mode="bilinear", padding_mode="border", align_corners=False)
 
 
 def warp(x: Tensor, displacement: Tensor) -> Tensor:
     """Carries maps (B, C, h, w) along (B, 2, h, w): the value at a cell comes from where it was."""
-    height, width = x.shape[2:]
-    column = torch.arange(width, device=x.device, dtype=x.dtype).view(1, 1, width)
-    row = torch.arange(height, device=x.device, dtype=x.dtype).view(1, height, 1)
-    at_x = (column - displacement[:, 0] + 0.5) * (2 / width) - 1
-    at_y = (row - displacement[:, 1] + 0.5) * (2 / height) - 1
-    grid = torch.stack([at_x, at_y], dim=-1)
-    return F.grid_sample(x, grid, mode="bilinear", padding_mode="border", align_corners=False)
+    return sample(x, cells(x.shape[2], x.shape[3], x) - displacement)
 
 
 def estimate(before: Tensor, now: Tensor) -> tuple[Tensor, Tensor]:
