@@ -23,6 +23,7 @@ from av.video.frame import VideoFrame
 from aam_edge.errors import SourceError
 from aam_edge.messages import SOUND_RATE_HZ, Image, Samples
 from aam_edge.sources.sample_clock import SampleClock
+from aam_edge.sources.samples import within_scale
 
 logger = logging.getLogger(__name__)
 MOST_WAITING = 64
@@ -83,6 +84,7 @@ class Container:
         self.has_end = self._container.duration is not None
         rate = self._video.guessed_rate or self._video.average_rate or Fraction(25)
         self._interval_ns = round(1_000_000_000 / rate)
+        self._resampler = new_resampler()
         self._start_ns = (self._container.start_time or 0) * 1000  # av.time_base is microseconds
         self._last_ns = -self._interval_ns
         self._broken = 0
@@ -96,7 +98,7 @@ class Container:
 
     def items(self) -> Iterator[Picture | Block]:
         """Pictures and blocks in the order of the container; SourceError if it breaks off."""
-        resampler = AudioResampler(format="flt", layout="mono", rate=SOUND_RATE_HZ)
+        self._resampler = new_resampler()
         clock = SampleClock()
         streams = [self._video] if self._sound is None else [self._video, self._sound]
         try:
@@ -105,9 +107,9 @@ class Container:
                     if isinstance(frame, VideoFrame):
                         yield from self._pictures(frame)
                     elif isinstance(frame, AudioFrame):
-                        yield from self._blocks(resampler.resample(frame), clock)
+                        yield from self._blocks(self._resampled(frame), clock)
             if self._sound is not None:
-                yield from self._blocks(resampler.resample(None), clock)
+                yield from self._blocks(self._resampler.resample(None), clock)
         except (av.error.FFmpegError, OSError) as problem:
             values = f"{self._shown}: {reason(problem)}"
             raise SourceError("video breaks off", values, ADVICE) from problem
@@ -137,9 +139,18 @@ class Container:
         gap, self._broken = self._broken, 0
         yield Picture(self._last_ns, frame, gap)
 
+    def _resampled(self, frame: AudioFrame) -> list[AudioFrame]:
+        try:
+            return self._resampler.resample(frame)
+        except ValueError:
+            # Broadcasts change rate and channels within a track; a resampler knows one of each.
+            rest = self._resampler.resample(None)
+            self._resampler = new_resampler()
+            return [*rest, *self._resampler.resample(frame)]
+
     def _blocks(self, frames: list[AudioFrame], clock: SampleClock) -> Iterator[Block]:
         for frame in frames:
-            samples = np.array(frame.to_ndarray()[0], np.float32)
+            samples = within_scale(frame.to_ndarray()[0])
             if frame.pts is None or frame.time_base is None or not len(samples):
                 continue
             measured_ns = to_ns(frame.pts, frame.time_base) - self._start_ns
@@ -152,6 +163,11 @@ class Container:
 
 
 ADVICE = "check that it is there and that a player shows it"
+
+
+def new_resampler() -> AudioResampler:
+    """Turns the frames of one rate and layout into mono of SOUND_RATE_HZ."""
+    return AudioResampler(format="flt", layout="mono", rate=SOUND_RATE_HZ)
 
 
 def sound_first(items: Iterator[Picture | Block]) -> Iterator[Picture | Block]:

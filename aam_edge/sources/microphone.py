@@ -21,8 +21,10 @@ from numpy.typing import NDArray
 
 from aam_edge.errors import SourceError
 from aam_edge.messages import SOUND_RATE_HZ, Sound
+from aam_edge.recording.pcm import as_recorded
 from aam_edge.sources.resampler import Resampler
 from aam_edge.sources.sample_clock import SampleClock
+from aam_edge.sources.samples import within_scale
 from aam_edge.sources.sound_ring import SoundRing
 
 logger = logging.getLogger(__name__)
@@ -54,7 +56,7 @@ class BlockReader:
         """A block as sound of our rate.
 
         Args:
-            samples: (n, channels), -1..1, at the device's rate.
+            samples: (n, channels), at the device's rate; anything beyond -1..1 counts as that.
             adc_time_s: when the first sample was taken, PortAudio's clock.
             current_time_s: now, on the same clock.
             now_ns: now, UNIX time.
@@ -68,7 +70,7 @@ class BlockReader:
         if not (0 < age_s <= OLDEST_S and adc_time_s > 0):
             age_s = len(samples) / self._rate_hz + self._latency_s
         start_ns = self._clock.start_of(len(samples), now_ns - round(age_s * 1e9))
-        return self._resampled(np.ascontiguousarray(samples.mean(axis=1), np.float32), start_ns)
+        return self._resampled(within_scale(samples).mean(axis=1), start_ns)
 
     def _resampled(self, mono: NDArray[np.float32], start_ns: int) -> Sound:
         # The resampler holds some inputs back, so what it gives out began before this block did.
@@ -127,7 +129,7 @@ class Microphone:
             now_ns=time.time_ns(),
             overran=bool(status.input_overflow),
         )
-        self._ring.add(sound)
+        self._ring.add(as_recorded(sound))
 
 
 def load_portaudio() -> Any:
