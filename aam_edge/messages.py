@@ -40,6 +40,10 @@ class Frame:
     """Rises by 1 a frame that the source delivered, so holes show what was dropped."""
     gap: int = 0
     """Frames of this camera that are missing before this one."""
+    jpeg: bytes | None = None
+    """The camera's own JPEG that `image` was decoded from, where it gave one."""
+    recorded: Recorded | None = None
+    """Of a frame from a recording: how it was taken in when it was live."""
 
     def __post_init__(self) -> None:
         shape = self.image.shape
@@ -82,12 +86,35 @@ class Sound:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class Recorded:
+    """What a recording knows of a frame, so that a re-run takes it in as it was taken in then."""
+
+    given_ns: int
+    """UNIX time at which the recording gave it out; latency counts from here."""
+    image: Image | None = None
+    """(h, w, 3), BGR, as the network took it; None where `Frame.image` is what it was made from."""
+    hears: bool = False
+    """Whether `sound` is what belongs to the frame; else somebody else listens."""
+    sound: Sound | None = None
+    """The window behind the frame; None if nothing was heard."""
+    ego: NDArray[np.float32] | None = None
+    state: bytes | None = None
+    """A snapshot to restore before this frame."""
+    camera: str = ""
+    """The camera's name when it was live."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class Observation:
     """A frame with the sound behind it."""
 
     frame: Frame
     sound: Sound | None = None
     """The trailing window that ends at the frame's capture, or as near before it as was heard."""
+    ego: NDArray[np.float32] | None = None
+    """(3, 3), the camera's own motion: a homography that takes a point of the camera's last frame
+    to where the same point of the world is in this one, x and y in -1..1 over the picture, x
+    right, y down; None where it is not known."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -97,11 +124,16 @@ class RawAttention:
     density: Map
     """(h, w), > 0, sums to 1."""
     variance: Map
-    """(h, w), variance of the log-density's error."""
+    """(h, w), variance of the error of the log-density, in units of beta^2."""
     dt_s: float
     """Seconds since the camera's previous frame; 0 for the first."""
     cut: bool
     presence: float | None = None
+    """Probability that what is asked for is in view; None where nothing is searched for."""
+    gate: float = 0.0
+    """What part sound had, 0..1."""
+    beta: float = 1.0
+    """The power that the evidence was raised to, 1 for free viewing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,8 +145,10 @@ class Target:
     x: float
     y: float
     sigma_px: float
+    """How well the place is known: the truth lies within 2 sigma in about 95 % of frames."""
     score: float
-    """Mass of the density within 2 sigma, 0..1."""
+    """Mass of the density within 2 sigma of the hill itself, 0..1; it does not shrink when the
+    place becomes known better."""
     yaw: float | None = None
     pitch: float | None = None
 

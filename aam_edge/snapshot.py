@@ -13,8 +13,10 @@ import numpy as np
 from aam_edge import wire
 from aam_edge.engine.buffers import Shape, initial_state
 from aam_edge.engine.size import LARGEST_SIDE, SMALLEST_SIDE, STRIDE
+from aam_edge.errors import UsageError
+from aam_edge.prompts import checked_prompt
 
-FORMAT = 1
+FORMAT = 2
 MOST_PROMPTS = 16
 
 
@@ -38,10 +40,12 @@ def unpack_snapshot(packed: object) -> dict[str, Any]:
         state["sessions"] = {str(c): _session(s) for c, s in state["sessions"].items()}
         if not len(state["prompts"]) == len(state["prompt_ids"]) <= MOST_PROMPTS:
             raise ValueError("prompts and their ids do not fit")
+        if any(checked_prompt(prompt) != prompt for prompt in state["prompts"]):
+            raise ValueError("prompts cannot be asked")
         if any(s["prompts"] != tuple(state["prompts"]) for s in state["sessions"].values()):
             raise ValueError("cameras have other prompts")
         _ = int(state["next_id"]), list(state["readout"])
-    except (KeyError, TypeError, AttributeError) as problem:
+    except (KeyError, TypeError, AttributeError, UsageError) as problem:
         raise ValueError(f"a part is missing or of the wrong kind: {problem!r}") from problem
     return state
 

@@ -13,10 +13,11 @@ from hypothesis import settings
 
 from aam_edge.messages import Frame, Image
 
-# CI draws the same examples each time; everywhere else each run looks at new ones.
-settings.register_profile("ci", derandomize=True)
-if os.environ.get("CI"):
-    settings.load_profile("ci")
+# CI draws the same examples each time; everywhere else each run looks at new ones. No deadline:
+# a busy machine is no defect.
+settings.register_profile("ci", derandomize=True, deadline=None)
+settings.register_profile("here", deadline=None)
+settings.load_profile("ci" if os.environ.get("CI") else "here")
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 FRAME_NS = 33_333_333

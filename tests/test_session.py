@@ -7,11 +7,13 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from aam_edge.engine.backend import Backend
-from aam_edge.engine.catalog import open_backend
+from aam_edge.engine.backend import Backend, Runner
+from aam_edge.engine.buffers import Buffers
+from aam_edge.engine.catalog import open_backend, open_text
+from aam_edge.engine.log_mel import LogMel
 from aam_edge.engine.package import find_package
 from aam_edge.engine.session import UNKNOWN_STEP_S, Session
-from aam_edge.messages import Frame, Map, Observation
+from aam_edge.messages import SOUND_RATE_HZ, Frame, Map, Observation, RawAttention, Sound
 from tests.conftest import FRAME_NS, START_NS, scene
 
 Frames = Callable[[int], Frame]
@@ -140,3 +142,133 @@ def test_scene_cut_is_seen_and_forgotten_within_one_frame(backend: Backend) -> N
     assert not before.cut
     assert after.cut
     np.testing.assert_allclose(after.density, alone.density, atol=1e-5)
+
+
+class Watched:
+    """A backend whose inputs can be read after each step."""
+
+    name, precision, device = "watched", "f32", "cpu"
+
+    def __init__(self, backend: Backend):
+        self._backend = backend
+
+    def bind(self, buffers: Buffers) -> Runner:
+        self.buffers = buffers
+        return self._backend.bind(buffers)
+
+
+def asking(backend: Backend, *prompts: str) -> Session:
+    """A session that follows its prompts."""
+    return Session(backend, prompts, embed=open_text())
+
+
+def last(session: Session, frames: Frames, ids: range) -> list[RawAttention]:
+    for i in ids:
+        readings = session.step(Observation(frames(i)))
+    return readings
+
+
+def noise_until(end_ns: int) -> Sound:
+    samples = np.random.default_rng(0).normal(0, 0.1, SOUND_RATE_HZ).astype(np.float32)
+    return Sound(samples, end_ns - 1_000_000_000)
+
+
+def test_searches_have_a_presence_and_a_beta_and_free_viewing_has_none(
+    backend: Backend, moving_frame: Frames
+) -> None:
+    session = asking(backend, "free viewing", "search for cup", "look around", "find the dog")
+    free, cup, around, dog = last(session, moving_frame, range(2))
+    for viewing in (free, around):
+        assert viewing.presence is None
+        assert 1 <= viewing.beta < 1.1
+    for search in (cup, dog):
+        assert search.presence is not None
+        assert 0 <= search.presence <= 1
+        assert search.beta > 1.5
+
+
+def test_session_without_text_has_no_presence(backend: Backend, moving_frame: Frames) -> None:
+    assert last(Session(backend, ["search for cup"]), moving_frame, range(2))[0].presence is None
+
+
+@pytest.mark.parametrize("prompt", ["", "\N{SLICE OF PIZZA}", "\u5bfb\u627e", "..."])
+def test_prompt_without_a_known_word_views_freely(
+    backend: Backend, moving_frame: Frames, prompt: str
+) -> None:
+    assert not open_text()(prompt).any()
+    unknown = last(asking(backend, prompt), moving_frame, range(3))[0]
+    free = last(asking(backend, "free viewing"), moving_frame, range(3))[0]
+    np.testing.assert_array_equal(unknown.density, free.density)
+    assert unknown.presence is None
+
+
+def test_prompts_ask_for_different_maps_and_wordings_for_the_same(
+    backend: Backend, moving_frame: Frames
+) -> None:
+    session = asking(backend, "search for dog", "where is the dog?", "free viewing")
+    dog, same, free = last(session, moving_frame, range(2))
+    np.testing.assert_allclose(dog.density, same.density, atol=1e-7)
+    assert np.abs(dog.density - free.density).sum() > 0.05
+
+
+def test_second_prompt_does_not_change_the_first(backend: Backend, moving_frame: Frames) -> None:
+    alone = last(asking(backend, "search for cup"), moving_frame, range(5))[0]
+    both = last(asking(backend, "search for cup", "free viewing"), moving_frame, range(5))
+    np.testing.assert_allclose(both[0].density, alone.density, atol=1e-6)
+    assert both[0].presence == pytest.approx(alone.presence, abs=1e-5)
+
+
+def test_map_of_a_new_prompt_is_there_within_two_frames(
+    backend: Backend, moving_frame: Frames
+) -> None:
+    session = asking(backend, "search for dog", "free viewing")
+    last(session, moving_frame, range(10))
+    session.set_prompts(["search for cup", "free viewing"])
+    changed = last(session, moving_frame, range(10, 12))[0]
+    asked_anew = last(asking(backend, "search for cup"), moving_frame, range(10, 12))[0]
+    assert np.corrcoef(changed.density.ravel(), asked_anew.density.ravel())[0, 1] > 0.99
+    assert changed.presence == pytest.approx(asked_anew.presence, abs=1e-5)
+
+
+def test_sound_reaches_the_network_and_goes_again(backend: Backend, moving_frame: Frames) -> None:
+    watched = Watched(backend)
+    session = Session(watched, ["a"])
+    session.step(Observation(moving_frame(0)))
+    assert watched.buffers.heard[0] == 0
+    np.testing.assert_array_equal(watched.buffers.mel, -1)
+    sound = noise_until(moving_frame(1).capture_ns)
+    session.step(Observation(moving_frame(1), sound))
+    assert watched.buffers.heard[0] == 1
+    np.testing.assert_array_equal(watched.buffers.mel[0], LogMel().update(sound))
+    assert watched.buffers.mel[0, :, -90:].min() > -1
+    session.step(Observation(moving_frame(2)))
+    assert watched.buffers.heard[0] == 0
+    np.testing.assert_array_equal(watched.buffers.mel, -1)
+
+
+def test_sound_behind_a_first_frame_gives_the_silent_map(
+    backend: Backend, moving_frame: Frames
+) -> None:
+    """Nothing has moved in time with it yet."""
+    frame = moving_frame(0)
+    heard = Session(backend, ["a"]).step(Observation(frame, noise_until(frame.capture_ns)))[0]
+    silent = Session(backend, ["a"]).step(Observation(frame))[0]
+    assert heard.gate == 0
+    np.testing.assert_array_equal(heard.density, silent.density)
+
+
+def test_ego_motion_reaches_the_network_and_is_forgotten(
+    backend: Backend, moving_frame: Frames
+) -> None:
+    watched = Watched(backend)
+    session, other = Session(watched, ["a"]), Session(backend, ["a"])
+    ego = np.eye(3, dtype=np.float32)
+    ego[0, 2] = 0.5
+    for i in range(3):
+        own = session.step(Observation(moving_frame(i), ego=ego if i == 2 else None))[0]
+        plain = other.step(Observation(moving_frame(i)))[0]
+    np.testing.assert_array_equal(watched.buffers.ego[0], ego)
+    # A quarter of the picture has come in anew: less is known of it.
+    assert own.variance[:, :8].mean() > plain.variance[:, :8].mean()
+    session.step(Observation(moving_frame(3)))
+    np.testing.assert_array_equal(watched.buffers.ego[0], np.eye(3))

@@ -13,10 +13,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 MAP_STRIDE = 4
-DRIFT_STRIDE = 16
+COARSE_STRIDE = 16
+"""Pixels along a cell of drift and hearing."""
 PROMPT_CHANNELS = 128
+MEL_BANDS, MEL_HOPS = 64, 100
+MEL_SILENCE = -1.0
+HEARING_CHANNELS = 102
 LARGEST_VARIANCE = 1e4
-STATE_NAMES = ("log_density", "variance", "luminance", "drift")
+STATE_NAMES = ("log_density", "variance", "luminance", "drift", "hearing")
+OF_PROMPTS = STATE_NAMES[:2]
+"""What each prompt has for itself; the rest belongs to the camera."""
+INPUTS = ("image", "prompt", "dt_s", "ego", "mel", "heard")
+OUTPUTS = ("density", "presence", "searching", "beta", "gate", "cut")
+"""Of the graph, besides the state."""
 
 Array = NDArray[Any]
 
@@ -44,7 +53,14 @@ class Buffers:
         self.image = np.zeros((1, shape.height, shape.width, 3), np.uint8)
         self.prompt = np.zeros((1, shape.prompts, PROMPT_CHANNELS), np.float32)
         self.dt_s = np.zeros(1, np.float32)
+        self.ego = np.eye(3, dtype=np.float32)[None]
+        self.mel = np.full((1, MEL_BANDS, MEL_HOPS), MEL_SILENCE, np.float32)
+        self.heard = np.zeros(1, np.float32)
         self.density = np.zeros((1, shape.prompts, *shape.map), np.float32)
+        self.presence = np.zeros((1, shape.prompts), np.float32)
+        self.searching = np.zeros((1, shape.prompts), np.float32)
+        self.beta = np.ones((1, shape.prompts), np.float32)
+        self.gate = np.zeros(1, np.float32)
         self.cut = np.zeros(1, np.float32)
         self._states = (initial_state(shape), initial_state(shape))
         self.turn = 0
@@ -57,12 +73,11 @@ class Buffers:
 
     def inputs(self, turn: int) -> dict[str, Array]:
         """Every input of the graph by name, when the step reads state `turn`."""
-        plain: dict[str, Array] = {"image": self.image, "prompt": self.prompt, "dt_s": self.dt_s}
-        return plain | self._states[turn]
+        return {name: getattr(self, name) for name in INPUTS} | self._states[turn]
 
     def outputs(self, turn: int) -> dict[str, Array]:
         """Every output of the graph by name, when the step reads state `turn`."""
-        plain: dict[str, Array] = {"density": self.density, "cut": self.cut}
+        plain: dict[str, Array] = {name: getattr(self, name) for name in OUTPUTS}
         written = self._states[1 - turn]
         return plain | {f"next_{name}": array for name, array in written.items()}
 
@@ -71,10 +86,11 @@ def initial_state(shape: Shape) -> dict[str, Array]:
     """The state before the first frame: it looks nowhere and knows nothing."""
     height, width = shape.map
     maps = (1, shape.prompts, height, width)
-    drift = (1, 2, shape.height // DRIFT_STRIDE, shape.width // DRIFT_STRIDE)
+    coarse = shape.height // COARSE_STRIDE, shape.width // COARSE_STRIDE
     return {
         "log_density": np.full(maps, -np.log(height * width), np.float32),
         "variance": np.full(maps, LARGEST_VARIANCE, np.float32),
         "luminance": np.zeros((1, 1, height, width), np.float32),
-        "drift": np.zeros(drift, np.float32),
+        "drift": np.zeros((1, 2, *coarse), np.float32),
+        "hearing": np.zeros((1, HEARING_CHANNELS, *coarse), np.float32),
     }

@@ -6,10 +6,9 @@ import torch
 from safetensors.torch import load_file
 
 from aam_edge.engine.backend import Runner
-from aam_edge.engine.buffers import STATE_NAMES, Buffers
+from aam_edge.engine.buffers import INPUTS, OUTPUTS, STATE_NAMES, Buffers
 from aam_edge.engine.package import Package
-from aam_edge.model.native.fpd import State
-from aam_edge.model.native.network import NativeNetwork
+from aam_edge.model.native.network import Moment, NativeNetwork, State
 
 
 class EagerBackend:
@@ -37,12 +36,13 @@ class EagerBackend:
 
         def run(turn: int) -> None:
             inputs, outputs = turns[turn]
+            moment = Moment(*(inputs[name] for name in INPUTS))
             state = State(*(inputs[name] for name in STATE_NAMES))
             with torch.inference_mode():
-                step = self._network.step(inputs["image"], inputs["prompt"], inputs["dt_s"], state)
-            outputs["density"].copy_(step.density)
-            outputs["cut"].copy_(step.cut)
-            for name, tensor in step.state._asdict().items():
+                *given, after = self._network.step(moment, state)
+            for name, tensor in zip(OUTPUTS, given, strict=True):
+                outputs[name].copy_(tensor)
+            for name, tensor in after._asdict().items():
                 outputs[f"next_{name}"].copy_(tensor)
 
         return run

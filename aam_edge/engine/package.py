@@ -19,7 +19,7 @@ from typing import Any
 
 from aam_edge.errors import ModelError
 
-FORMAT = 1
+FORMAT = 2
 
 
 @dataclass(frozen=True, slots=True)

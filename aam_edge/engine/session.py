@@ -12,9 +12,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from aam_edge.engine.backend import Backend, Runner
-from aam_edge.engine.buffers import Buffers, Shape, initial_state
-from aam_edge.engine.size import INPUT_PIXELS, input_size
-from aam_edge.messages import Observation, RawAttention
+from aam_edge.engine.buffers import OF_PROMPTS, STATE_NAMES, Buffers, Shape, initial_state
+from aam_edge.engine.log_mel import LogMel
+from aam_edge.engine.size import INPUT_PIXELS, input_size, picture_for
+from aam_edge.messages import Observation, RawAttention, Sound
+from aam_edge.prompts import FREE_VIEWING
 
 logger = logging.getLogger(__name__)
 
@@ -22,6 +24,8 @@ Embed = Callable[[str], NDArray[np.float32]]
 """A prompt to its vector, (128,)."""
 KEPT_SHAPES = 6
 """Sizes whose buffers stay bound: photos of a folder come in a few shapes, and binding compiles."""
+STANDS_STILL = np.eye(3, dtype=np.float32)
+"""The homography of a camera that is not known to move."""
 UNKNOWN_STEP_S = 1 / 30
 """Taken for the time between two frames whose stamps do not rise."""
 
@@ -46,6 +50,7 @@ class Session:
         self.prompts = tuple(prompts)
         self._pixels = pixels
         self._size: tuple[int, int] | None = None
+        self._log_mel = LogMel()
         self._bound: dict[Shape, tuple[Buffers, Runner]] = {}
         self._source: tuple[int, int] | None = None
         self._last_ns: int | None = None
@@ -62,23 +67,43 @@ class Session:
         self._fit(frame.size)
         buffers = self._buffers
         cv2.resize(
-            frame.image,
+            picture_for(frame, buffers.image.shape[1:3]),
             buffers.image.shape[2:0:-1],
             dst=buffers.image[0],
             interpolation=cv2.INTER_AREA,
         )
         dt_s = self._elapsed(frame.capture_ns)
         buffers.dt_s[0] = dt_s
+        buffers.ego[0] = STANDS_STILL if observation.ego is None else observation.ego
+        self._listen(observation.sound)
         start = time.perf_counter()
         self._run(buffers.turn)
         self.network_s = time.perf_counter() - start
         buffers.turn = 1 - buffers.turn
-        variance = buffers.state["variance"]
-        cut = bool(buffers.cut[0])
-        return [
-            RawAttention(buffers.density[0, n].copy(), variance[0, n].copy(), dt_s, cut)
-            for n in range(len(self.prompts))
-        ]
+        return [self._reading(n, dt_s) for n in range(len(self.prompts))]
+
+    def _reading(self, n: int, dt_s: float) -> RawAttention:
+        """What the last step says for prompt n."""
+        buffers = self._buffers
+        follows = self._embed is not None
+        return RawAttention(
+            density=buffers.density[0, n].copy(),
+            variance=buffers.state["variance"][0, n].copy(),
+            dt_s=dt_s,
+            cut=bool(buffers.cut[0]),
+            # A way of viewing is not in view.
+            presence=float(buffers.presence[0, n])
+            if follows and buffers.searching[0, n] > 0.5
+            else None,
+            beta=float(buffers.beta[0, n]),
+            gate=float(buffers.gate[0]),
+        )
+
+    def _listen(self, sound: Sound | None) -> None:
+        """Puts the trailing second of sound where the network reads it."""
+        if sound is not None or self._buffers.heard[0]:
+            self._buffers.mel[0] = self._log_mel.update(sound)
+        self._buffers.heard[0] = sound is not None
 
     def set_prompts(self, prompts: Sequence[str]) -> None:
         """Changes what is looked for; a prompt that stays keeps its state."""
@@ -89,9 +114,9 @@ class Session:
         turned = initial_state(Shape(len(prompts), *self._size))
         for n, prompt in enumerate(self.prompts):
             if prompt in old:
-                for name in ("log_density", "variance"):
+                for name in OF_PROMPTS:
                     turned[name][0, n] = kept[name][0, old.index(prompt)]
-        turned["luminance"], turned["drift"] = kept["luminance"], kept["drift"]
+        turned |= {name: kept[name] for name in STATE_NAMES if name not in OF_PROMPTS}
         if len(prompts) != len(old):
             self._bind(self._size)
         self._ask()
@@ -151,7 +176,9 @@ class Session:
         """Puts the prompts' vectors where the network reads them."""
         if self._embed is not None:
             for n, prompt in enumerate(self.prompts):
-                self._buffers.prompt[0, n] = self._embed(prompt)
+                vector = self._embed(prompt)
+                # Of a prompt without a known word nothing is asked: it looks freely.
+                self._buffers.prompt[0, n] = vector if vector.any() else self._embed(FREE_VIEWING)
 
     def _load(self, state: dict[str, Any]) -> None:
         for name, array in self._buffers.state.items():

@@ -4,6 +4,11 @@ from __future__ import annotations
 
 import math
 
+import cv2
+import numpy as np
+
+from aam_edge.messages import Frame, Image
+
 STRIDE = 32
 """Sides of the network's input are multiples of this."""
 INPUT_PIXELS = 192 * 256
@@ -28,3 +33,18 @@ def input_size(width: int, height: int, pixels: int = INPUT_PIXELS) -> tuple[int
         return round(stretch / 0.03), abs(math.log(size[0] * size[1] / pixels))
 
     return min(fits, key=misfit)
+
+
+def shrink(image: Image, pixels: int = INPUT_PIXELS) -> Image:
+    """The picture (H, W, 3) as the network takes it, bit for bit what a session makes of it."""
+    height, width = input_size(image.shape[1], image.shape[0], pixels)
+    small = cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA)
+    return np.asarray(small, np.uint8)
+
+
+def picture_for(frame: Frame, size: tuple[int, int]) -> Image:
+    """What is resized to the network's (H, W): of a recording the very picture, where it fits."""
+    recorded = None if frame.recorded is None else frame.recorded.image
+    if recorded is not None and recorded.shape[:2] == size:
+        return recorded
+    return frame.image

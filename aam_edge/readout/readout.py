@@ -8,6 +8,7 @@ import numpy as np
 
 from aam_edge.config import ReadoutConfig
 from aam_edge.messages import Attention, Map, Observation, RawAttention, Sound, SoundReading
+from aam_edge.readout.bearings import Bearings
 from aam_edge.readout.gaze import GazeHolder
 from aam_edge.readout.peaks import entropy_bits, find_peaks
 from aam_edge.readout.tracker import TargetTracker
@@ -16,11 +17,12 @@ from aam_edge.readout.tracker import TargetTracker
 class Readout:
     """Reads targets and gaze from densities; owns their ids, for each camera and prompt its own.
 
-    Bearings need a calibration and are None here.
+    Where a camera has no calibration in `bearings`, yaw and pitch are None.
     """
 
-    def __init__(self, config: ReadoutConfig) -> None:
+    def __init__(self, config: ReadoutConfig, bearings: Bearings | None = None) -> None:
         self._config = config
+        self._bearings = bearings or Bearings()
         self._views: dict[tuple[str, int], View] = {}
 
     def read(
@@ -43,11 +45,13 @@ class Readout:
         view.ask(prompt_id)
         peaks = find_peaks(
             raw.density,
+            raw.beta * raw.variance,
             frame.size,
             most=self._config.max_targets,
             least_score=self._config.least_score,
         )
-        targets = view.tracker.update(peaks, frame.capture_ns, cut=raw.cut)
+        found = view.tracker.update(peaks, frame.capture_ns, cut=raw.cut)
+        targets = self._bearings.aim(frame.camera, frame.size, found)
         return Attention(
             camera=frame.camera,
             frame_id=str(frame.frame_id),
@@ -59,8 +63,8 @@ class Readout:
             targets=targets,
             gaze=view.gaze.choose(targets),
             presence=raw.presence,
-            uncertainty=mean_standard_error(raw.density, raw.variance),
-            sound=sound_reading(observation.sound),
+            uncertainty=mean_standard_error(raw.density, raw.beta**2 * raw.variance),
+            sound=sound_reading(observation.sound, raw.gate),
             dt_s=raw.dt_s,
             cut=raw.cut,
             gap=frame.gap,
@@ -135,6 +139,6 @@ def mean_standard_error(density: Map, variance: Map) -> float:
     return float(np.sum(density * np.sqrt(variance), dtype=np.float64))
 
 
-def sound_reading(sound: Sound | None) -> SoundReading | None:
-    """How loud the sound behind a frame is. The gate is 0: the network does not listen yet."""
-    return None if sound is None else SoundReading(gate=0.0, level_db=sound.level_db)
+def sound_reading(sound: Sound | None, gate: float) -> SoundReading | None:
+    """How loud the sound behind a frame is, and what part it had in the map."""
+    return None if sound is None else SoundReading(gate=gate, level_db=sound.level_db)

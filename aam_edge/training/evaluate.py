@@ -19,13 +19,13 @@ import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
-from aam_edge.engine.catalog import open_backend
+from aam_edge.engine.catalog import open_backend, open_text
 from aam_edge.engine.package import find_package
 from aam_edge.engine.session import Session
 from aam_edge.engine.size import input_size
 from aam_edge.messages import Frame, Image, Observation
-from aam_edge.model.native.decoder import PROMPT_CHANNELS
 from aam_edge.model.native.network import NativeNetwork
 from aam_edge.training.data import LONG_SIDE_CELLS, Photo, read_gaze_set
 from aam_edge.training.metrics import auc_judd, cc, kld, nss, sim, to_grid
@@ -56,19 +56,25 @@ def evaluate(predictor: Predictor, photos: list[Photo]) -> dict[str, float]:
     return {n: round(float(v), 4) for n, v in zip(names, np.mean(rows, axis=0), strict=True)}
 
 
-def observer(network: NativeNetwork, size: tuple[int, int] | None = None) -> Predictor:
-    """The network's observation of a still for free viewing, in torch; (H, W) or the stream's."""
+def observer(
+    network: NativeNetwork, prompt: NDArray[np.float32], size: tuple[int, int] | None = None
+) -> Predictor:
+    """What the network observes in a still for a prompt (128,), in torch; (H, W) or as streams."""
 
     def predict(image: Image) -> NDArray[np.floating[Any]]:
-        rows, columns = size or input_size(image.shape[1], image.shape[0])
-        small = cv2.resize(image, (columns, rows), interpolation=cv2.INTER_AREA)
-        picture = torch.from_numpy(small.astype(np.float32)).permute(2, 0, 1)[None]
-        picture = picture.contiguous(memory_format=torch.channels_last)
+        picture = as_input(image, size or input_size(image.shape[1], image.shape[0]))
         with torch.inference_mode():
-            log_density, _ = network.observe(picture, torch.zeros(1, PROMPT_CHANNELS))
-        return np.asarray(log_density[0, 0].exp().numpy())
+            evidence = network.observe(picture, torch.tensor(prompt)[None, None])
+        return np.asarray(evidence.log_density[0, 0].exp().numpy())
 
     return predict
+
+
+def as_input(image: Image, size: tuple[int, int]) -> Tensor:
+    """A picture at (H, W) as the network takes it: (1, 3, H, W), float, 0..255."""
+    small = cv2.resize(image, size[::-1], interpolation=cv2.INTER_AREA)
+    picture = torch.from_numpy(small.astype(np.float32)).permute(2, 0, 1)[None]
+    return picture.contiguous(memory_format=torch.channels_last)
 
 
 def stills(session: Session) -> Predictor:
@@ -95,8 +101,10 @@ def main() -> None:
     parser.add_argument("--engine", default="onnx")
     parser.add_argument("--sets", nargs="+", default=list(GAZE_SETS))
     options = parser.parse_args()
+    package = find_package(options.model)
+    embed = open_text() if package.follows_prompts else None
     predictor = stills(
-        Session(open_backend(find_package(options.model), options.engine), ["free viewing"])
+        Session(open_backend(package, options.engine), ["free viewing"], embed=embed)
     )
     table: dict[str, dict[str, dict[str, float]]] = {}
     for name in options.sets:

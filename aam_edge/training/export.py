@@ -1,6 +1,7 @@
 """A fitted network to the three files that engines read (see `aam_edge.engine.package`).
 
-python -m aam_edge.training.export --checkpoint runs/nano/last.pt --name nano --out aam_edge/weights
+    python -m aam_edge.training.export --checkpoint runs/nano/last.pt --hearing runs/hearing.pt \
+        --name nano --out aam_edge/weights
 """
 
 from __future__ import annotations
@@ -18,28 +19,33 @@ from torch import Tensor, nn
 from torch.export import Dim
 
 from aam_edge.engine.package import FORMAT, file_hash
-from aam_edge.model.native.fpd import State
-from aam_edge.model.native.network import MAP_STRIDE, NativeNetwork
+from aam_edge.model.native.network import (
+    MAP_STRIDE,
+    Moment,
+    NativeNetwork,
+    State,
+    Step,
+    silent_moment,
+)
 
 OPSET = 20
-INPUTS = ("image", "prompt", "dt_s", *State._fields)
-OUTPUTS = ("density", "cut", *(f"next_{name}" for name in State._fields))
+INPUTS = (*Moment._fields, *State._fields)
+OUTPUTS = (*Step._fields[:-1], *(f"next_{name}" for name in State._fields))
 SMALLEST_HALF = 1024
 """Tensors with fewer numbers stay in single precision: they cost nothing."""
 
 
 class StepGraph(nn.Module):
-    """`step` with its state spread out, as a graph's inputs and outputs are."""
+    """`step` with moment and state spread out, as a graph's inputs and outputs are."""
 
     def __init__(self, network: NativeNetwork):
         super().__init__()
         self.network = network
 
-    def forward(
-        self, image: Tensor, prompt: Tensor, dt_s: Tensor, *state: Tensor
-    ) -> tuple[Tensor, ...]:
-        density, cut, after = self.network.step(image, prompt, dt_s, State(*state))
-        return density, cut, *after
+    def forward(self, *given: Tensor) -> tuple[Tensor, ...]:
+        inputs = len(Moment._fields)
+        *outputs, after = self.network.step(Moment(*given[:inputs]), State(*given[inputs:]))
+        return *outputs, *after
 
 
 def export_network(network: NativeNetwork, name: str, out: Path, facts: dict[str, Any]) -> None:
@@ -54,6 +60,7 @@ def export_network(network: NativeNetwork, name: str, out: Path, facts: dict[str
     out.mkdir(parents=True, exist_ok=True)
     tensors, graph = out / f"{name}.safetensors", out / f"{name}.onnx"
     save_file(_stored(network), tensors)
+    tensors.chmod(0o644)  # safetensors makes files that others cannot read
     load_weights(network, tensors)
     model = _graph(network)
     _share_tensors(model, tensors)
@@ -76,29 +83,35 @@ def _stored(network: NativeNetwork) -> dict[str, Tensor]:
     return {name: rounded(tensor) for name, tensor in network.state_dict().items()}
 
 
-def _graph(network: NativeNetwork) -> onnx.ModelProto:
-    """The step as ONNX: any number of cameras and prompts, any size in steps of 32."""
+def program_of(network: NativeNetwork) -> torch.export.ExportedProgram:
+    """The step as torch.export has it: any number of cameras and prompts, sizes in steps of 32."""
     cameras, prompts = Dim("cameras", min=1, max=16), Dim("prompts", min=1, max=16)
     rows, columns = Dim("rows32", min=3, max=16), Dim("columns32", min=3, max=16)
-    cells = {2: 32 // MAP_STRIDE * rows, 3: 32 // MAP_STRIDE * columns}
-    shapes = {
-        "image": {0: cameras, 1: 32 * rows, 2: 32 * columns},
-        "prompt": {0: cameras, 1: prompts},
-        "dt_s": {0: cameras},
-        "state": (
-            {0: cameras, 1: prompts} | cells,
-            {0: cameras, 1: prompts} | cells,
-            {0: cameras} | cells,
-            {0: cameras, 2: 2 * rows, 3: 2 * columns},
-        ),
-    }
+    maps = {2: 32 // MAP_STRIDE * rows, 3: 32 // MAP_STRIDE * columns}
+    coarse = {2: 2 * rows, 3: 2 * columns}
+    camera = {0: cameras}
+    shapes = (
+        camera | {1: 32 * rows, 2: 32 * columns},
+        camera | {1: prompts},
+        *[camera] * 4,  # dt_s, ego, mel, heard
+        camera | {1: prompts} | maps,
+        camera | {1: prompts} | maps,
+        camera | maps,
+        camera | coarse,
+        camera | coarse,
+    )
     height, width = 192, 256
     image = torch.zeros(2, height, width, 3, dtype=torch.uint8)
-    prompt = torch.zeros(2, 3, 128)
-    arguments = (image, prompt, torch.zeros(2), *network.init_state(2, 3, height, width))
-    program = torch.export.export(StepGraph(network).eval(), arguments, dynamic_shapes=shapes)
+    moment = silent_moment(image, torch.zeros(2, 3, 128), torch.zeros(2))
+    arguments = (*moment, *network.init_state(2, 3, height, width))
+    return torch.export.export(
+        StepGraph(network).eval(), arguments, dynamic_shapes={"given": shapes}
+    )
+
+
+def _graph(network: NativeNetwork) -> onnx.ModelProto:
     exported = torch.onnx.export(
-        program,
+        program_of(network),
         input_names=INPUTS,
         output_names=OUTPUTS,
         opset_version=OPSET,
@@ -156,18 +169,34 @@ def _places(tensors: Path) -> dict[str, tuple[str, int, int]]:
     }
 
 
+def assembled(checkpoint: Path, hearing: Path | None) -> NativeNetwork:
+    """The running average of a fit, with the filter's numbers of this version.
+
+    Args:
+        checkpoint: of `aam_edge.training.fit`.
+        hearing: weights of `aam_edge.training.fit_sound`; None takes the checkpoint's own.
+    """
+    network = NativeNetwork().eval()
+    weights = torch.load(checkpoint, weights_only=True)["average"]
+    weights |= {f"fpd.{name}": number for name, number in network.fpd.state_dict().items()}
+    if hearing is not None:
+        heard = torch.load(hearing, weights_only=True)
+        weights |= {f"hearing.{name}": tensor for name, tensor in heard.items()}
+    network.load_state_dict(weights)
+    return network
+
+
 def main() -> None:
     """Reads the options and exports the running average of a checkpoint."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--checkpoint", type=Path, required=True)
+    parser.add_argument("--hearing", type=Path, help="what aam_edge.training.fit_sound wrote")
     parser.add_argument("--name", default="nano")
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--facts", type=Path, help="JSON with what the manifest shall say besides")
     options = parser.parse_args()
-    network = NativeNetwork()
-    whole = torch.load(options.checkpoint, weights_only=True)
-    network.load_state_dict(whole["average"])
-    facts = {"follows_prompts": False, "uses_sound": False, "epochs": whole["epoch"]}
+    network = assembled(options.checkpoint, options.hearing)
+    facts = {"follows_prompts": True, "uses_sound": options.hearing is not None}
     if options.facts:
         facts |= json.loads(options.facts.read_text())
     export_network(network, options.name, options.out, facts)

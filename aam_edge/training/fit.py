@@ -1,8 +1,9 @@
-"""Fits nano to people's gaze: the body finetuned, the decoder learned, an average of both kept.
+"""Fits nano: the body finetuned, the decoder learned, an average of both kept.
 
 Run as a module; `aam-edge train` will wrap it:
 
-    python -m aam_edge.training.fit --data DATA --start efficientnet-lite0.pth --out runs/nano
+    python -m aam_edge.training.fit --root SHARED --heat heat.npz --words words.npz \
+        --start efficientnet-lite0.pth --out runs/nano
 
 It writes a checkpoint and a log line after each epoch and goes on from the checkpoint it finds.
 """
@@ -16,22 +17,28 @@ import logging
 import math
 import time
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, replace
+from functools import cache
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
 import torch
-from numpy.typing import NDArray
+import torch.nn.functional as F
 from torch import Tensor
 
-from aam_edge.engine.size import input_size
-from aam_edge.model.native.decoder import PROMPT_CHANNELS
-from aam_edge.model.native.network import NativeNetwork
+from aam_edge.engine.text import TextTable
+from aam_edge.model.native.decoder import Pieces
+from aam_edge.model.native.network import NativeNetwork, repeated
 from aam_edge.model.native.vision import load_lite0
-from aam_edge.training.data import Photo, human_density, read_gaze_set
+from aam_edge.training.batch import Batch, BatchConfig, Embed, batches
+from aam_edge.training.data import read_gaze_set
 from aam_edge.training.evaluate import GAZE_SETS, evaluate, observer
-from aam_edge.training.losses import gaze_loss, variance_loss
+from aam_edge.training.evaluate_search import evaluate_search
+from aam_edge.training.objective import Shares, objective
+from aam_edge.training.sample import Sample
+from aam_edge.training.search_data import held_out_photos, read_photos
 
 logger = logging.getLogger(__name__)
 
@@ -40,104 +47,55 @@ logger = logging.getLogger(__name__)
 class FitConfig:
     """What a run is made of; written into its checkpoint."""
 
-    sets: tuple[str, ...] = GAZE_SETS
-    epochs: int = 12
-    batch: int = 16
+    epochs: int = 24
+    small_epochs: int = 10
+    """The first of them, with inputs of half the sides."""
     learning_rate: float = 2e-3
-    body_rate: float = 0.15
-    """Learning rate of the body as a part of the decoder's."""
+    body_rate: float = 0.05
+    """Learning rate of the body as a part of the decoder's. At 0.15 from the first step on, what a
+    random decoder asked for left its last features with an effective rank of 2 in place of 83."""
+    held_epochs: int = 3
+    """The first epochs, in which the body stays as it is."""
     weight_decay: float = 2e-2
-    warm_up_epochs: int = 1
+    frozen_stages: int = 2
+    """Of the body's seven, with the stem: they cost half of the time and know enough of edges."""
+    warm_up_epochs: float = 0.3
     average_decay: float = 0.998
-    smallest_crop: float = 0.8
-    """Side of the smallest random crop as a part of the picture's."""
     drop: float = 0.1
     """Part of the taps' channels that is silenced in training."""
     seed: int = 0
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Example:
-    """A photo in memory."""
-
-    photo: Photo
-    image: NDArray[np.uint8]
-
-
-def augment(
-    example: Example, config: FitConfig, rng: np.random.Generator
-) -> tuple[NDArray[np.uint8], NDArray[np.float64]]:
-    """A random view: crop, mirror, light and colour. Returns the picture and its density at 1/4."""
-    image, points = example.image, example.photo.points
-    part = rng.uniform(config.smallest_crop, 1, 2) if rng.random() < 0.7 else np.ones(2)
-    corner = rng.uniform(0, 1 - part)
-    height, width = image.shape[:2]
-    x0, y0 = (corner * (width, height)).astype(int)
-    x1, y1 = np.ceil((corner + part) * (width, height)).astype(int)
-    inside = (points >= corner).all(1) & (points < corner + part).all(1)
-    if inside.sum() >= 5:
-        image = image[y0:y1, x0:x1]
-        points = (points[inside] - corner) / part
-    sigma = example.photo.sigma * (width / image.shape[1])
-    rows, columns = input_size(example.image.shape[1], example.image.shape[0])
-    image = np.asarray(cv2.resize(image, (columns, rows), interpolation=cv2.INTER_AREA), np.uint8)
-    density = human_density(points, (rows // 4, columns // 4), sigma)
-    if rng.random() < 0.5:
-        image, density = image[:, ::-1], density[:, ::-1]
-    gain, shift = rng.uniform(0.8, 1.2, 3) * rng.uniform(0.8, 1.2), rng.uniform(-15, 15)
-    if rng.random() < 0.1:
-        image = np.repeat(image.mean(2, keepdims=True), 3, axis=2)
-    return np.clip(image * gain + shift, 0, 255).astype(np.uint8), density
-
-
-def batches(
-    examples: list[Example], config: FitConfig, epoch: int
-) -> Iterator[tuple[Tensor, Tensor]]:
-    """All examples once, in an order and with views that only seed and epoch decide.
-
-    Pictures of one input size share a batch. Yields (B, 3, H, W) float 0..255 and (B, 1, h, w).
-    """
-    rng = np.random.default_rng((config.seed, epoch))
-    waiting: dict[tuple[int, ...], list[tuple[NDArray[np.uint8], NDArray[np.float64]]]] = {}
-    for i in rng.permutation(len(examples)):
-        view = augment(examples[i], config, rng)
-        group = waiting.setdefault(view[0].shape, [])
-        group.append(view)
-        if len(group) == config.batch:
-            yield collate(group)
-            group.clear()
-    for group in waiting.values():
-        if group:
-            yield collate(group)
-
-
-def collate(views: list[tuple[NDArray[np.uint8], NDArray[np.float64]]]) -> tuple[Tensor, Tensor]:
-    """Views of one size to a batch."""
-    pictures = torch.from_numpy(np.stack([image for image, _ in views]).astype(np.float32))
-    densities = torch.from_numpy(np.stack([density for _, density in views]).astype(np.float32))
-    last = torch.channels_last
-    return pictures.permute(0, 3, 1, 2).contiguous(memory_format=last), densities[:, None]
+    pieces: Pieces = field(default_factory=Pieces)
+    drawing: BatchConfig = field(default_factory=BatchConfig)
+    shares: Shares = field(default_factory=Shares)
 
 
 class Fitting:
     """The state of a run: network, its running average, optimiser, epoch."""
 
-    def __init__(self, config: FitConfig, steps_per_epoch: int):
+    def __init__(self, config: FitConfig, photos: int, embed: Embed, lexicon: Tensor):
+        """`photos` an epoch; `lexicon` (W, 128), the vectors of a classifier's names."""
         torch.manual_seed(config.seed)
-        self.config = config
-        self.network = NativeNetwork()
+        self.config, self.embed, self.lexicon = config, embed, lexicon
+        self.network = NativeNetwork(config.pieces)
         self.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.average = copy.deepcopy(self.network).requires_grad_(False)
-        body = list(self.network.body.parameters())
+        body = self.network.body
+        for part in (body.stem, *body.stages[: config.frozen_stages]):
+            part.requires_grad_(False)
+        learned = list(body.stages[config.frozen_stages :].parameters())
         rest = [p for n, p in self.network.named_parameters() if not n.startswith("body.")]
+        scalars = [p for p in rest if p.ndim == 0 or len(p) <= 3]
+        rest = [p for p in rest if not (p.ndim == 0 or len(p) <= 3)]
         self.optimiser = torch.optim.AdamW(
             [
-                {"params": body, "lr": config.learning_rate * config.body_rate},
+                {"params": learned, "lr": config.learning_rate * config.body_rate},
                 {"params": rest, "lr": config.learning_rate},
+                {"params": scalars, "lr": 3 * config.learning_rate, "weight_decay": 0.0},
             ],
             weight_decay=config.weight_decay,
         )
-        total, warm = steps_per_epoch * config.epochs, steps_per_epoch * config.warm_up_epochs
+        steps = math.ceil(photos / config.drawing.batch)
+        total, warm = steps * config.epochs, round(steps * config.warm_up_epochs)
 
         def rate(step: int) -> float:
             if step < warm:
@@ -155,40 +113,60 @@ class Fitting:
     def load_start(self, path: Path) -> None:
         """Starts everything from the average of another run's checkpoint."""
         weights = torch.load(path, weights_only=True)["average"]
-        self.network.load_state_dict(weights)
-        self.average.load_state_dict(weights)
+        self.network.load_state_dict(weights, strict=False)
+        self.average.load_state_dict(self.network.state_dict())
 
-    def run_epoch(self, examples: list[Example]) -> list[float]:
-        """All examples once; returns the loss of each step.
+    def load_body_of(self, path: Path) -> None:
+        """Starts the body alone from the average of another run's checkpoint."""
+        weights = torch.load(path, weights_only=True)["average"]
+        body = {name: w for name, w in weights.items() if name.startswith("body.")}
+        self.network.load_state_dict(body, strict=False)
+        self.average.load_state_dict(self.network.state_dict())
+
+    def drawn(self, samples: list[Sample]) -> Iterator[Batch]:
+        """The batches of this epoch, decided by seed and epoch alone."""
+        small = self.epoch < self.config.small_epochs
+        drawing = replace(self.config.drawing, scale=0.5 if small else 1.0)
+        return batches(samples, drawing, (self.config.seed, self.epoch), self.embed)
+
+    def run_epoch(self, samples: list[Sample]) -> dict[str, float]:
+        """All examples once; returns the means of the losses.
 
         Seed and epoch alone decide what is drawn, so an interrupted run goes on as if it had not
         been.
         """
         torch.manual_seed(self.config.seed * 10_000 + self.epoch)
-        losses = [self.step(*batch) for batch in batches(examples, self.config, self.epoch)]
+        is_held = self.epoch < self.config.held_epochs
+        for stage in self.network.body.stages[self.config.frozen_stages :]:
+            stage.requires_grad_(not is_held)
+        losses = [self.step(batch) for batch in self.drawn(samples)]
         self.epoch += 1
-        return losses
+        return {name: round(float(np.mean([x[name] for x in losses])), 4) for name in losses[0]}
 
-    def step(self, pictures: Tensor, human: Tensor) -> float:
-        """One step of the optimiser; returns the loss."""
-        network, prompt = self.network, torch.zeros(len(pictures), PROMPT_CHANNELS)
-        with torch.autocast("cpu", torch.bfloat16):
-            taps = network.body(pictures)
-            taps = [torch.nn.functional.dropout2d(tap, self.config.drop) for tap in taps]
-            log_density, log_variance = network.decoder(network.decoder.project(taps), prompt)
-        loss = gaze_loss(log_density, human)
-        loss = loss + 0.1 * variance_loss(log_density, log_variance, human)
+    def step(self, batch: Batch) -> dict[str, float]:
+        """One step of the optimiser; returns the parts of the loss."""
+        network, config = self.network, self.config
+        taps = [F.dropout2d(tap, config.drop) for tap in network.body(batch.pictures)]
+        seen = network.decoder.look(taps)
+        evidence = network.decoder(
+            repeated(seen, batch.prompts.shape[1]), batch.prompts.flatten(0, 1)
+        )
+        loss, parts = objective(network.decoder, seen, evidence, batch, self.lexicon, config.shares)
         self.optimiser.zero_grad(set_to_none=True)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(network.parameters(), 5.0)
         self.optimiser.step()
         self.schedule.step()
+        self._follow()
+        return parts
+
+    def _follow(self) -> None:
+        """Moves the running average."""
         steps = self.schedule.last_epoch
         decay = min(self.config.average_decay, (1 + steps) / (10 + steps))
         with torch.no_grad():
-            for mean, now in zip(self.average.parameters(), network.parameters(), strict=True):
+            for mean, now in zip(self.average.parameters(), self.network.parameters(), strict=True):
                 mean.lerp_(now, 1 - decay)
-        return float(loss.detach())
 
     def save(self, path: Path) -> None:
         """Writes the checkpoint beside the old one and swaps them, so that one is always whole."""
@@ -214,66 +192,132 @@ class Fitting:
         self.schedule.load_state_dict(whole["schedule"])
 
 
-def fit(data: Path, start: Path, out: Path, config: FitConfig, evaluate_every: int) -> None:
-    """Runs or continues a fit; the checkpoint is `out/last.pt`, the log `out/log.jsonl`.
+@dataclass(frozen=True, slots=True)
+class Paths:
+    """What a run reads, and where it writes."""
 
-    Args:
-        data: folder of gaze sets.
-        start: a published EfficientNet-Lite0 (.pth) or another run's checkpoint (.pt).
-        out: folder, made if need be.
-        config: of the run.
-        evaluate_every: epochs between two evaluations on the val splits.
-    """
-    out.mkdir(parents=True, exist_ok=True)
-    photos = [p for name in config.sets for p in read_gaze_set(data / name, "train")]
-    held = {name: read_gaze_set(data / name, "val") for name in config.sets}
-    examples = [Example(photo, photo.image()) for photo in photos]
-    fitting = Fitting(config, steps_per_epoch=math.ceil(len(examples) / config.batch))
-    checkpoint = out / "last.pt"
+    root: Path
+    """Folder of `data/`, `photos/`, `photos_more/`."""
+    heat: Path
+    words: Path | None
+    start: Path
+    """A published EfficientNet-Lite0 (.pth) or another run's checkpoint (.pt)."""
+    out: Path
+    views: Path | None = None
+    """Free viewing by a teacher, on photos that nobody looked at (see `teach`)."""
+
+
+def fit(paths: Paths, config: FitConfig, evaluate_every: int) -> None:
+    """Runs or continues a fit; the checkpoint is `out/last.pt`, the log `out/log.jsonl`."""
+    paths.out.mkdir(parents=True, exist_ok=True)
+    samples = read_photos(paths.root, paths.heat, paths.words)
+    if paths.views is not None:
+        teach(samples, paths.views)
+    embed = cache(TextTable().embed)
+    lexicon = read_lexicon(samples, paths.words, embed)
+    people = sum(sample.has_people for sample in samples)
+    photos = people + min(config.drawing.others, len(samples) - people)
+    fitting = Fitting(config, photos, embed, lexicon)
+    checkpoint = paths.out / "last.pt"
     if checkpoint.exists():
         fitting.restore(checkpoint)
-    elif start.suffix == ".pth":
-        fitting.load_body(start)
+    elif paths.start.suffix == ".pth":
+        fitting.load_body(paths.start)
     else:
-        fitting.load_start(start)
+        fitting.load_start(paths.start)
+    logger.info("%d photos, %d looked at by people, %d an epoch", len(samples), people, photos)
     while fitting.epoch < config.epochs:
         began = time.monotonic()
-        losses = fitting.run_epoch(examples)
+        losses = fitting.run_epoch(samples)
         seconds = time.monotonic() - began
-        line: dict[str, object] = {
+        line: dict[str, Any] = {
             "epoch": fitting.epoch,
-            "loss": round(float(np.mean(losses)), 4),
-            "photos_per_s": round(len(examples) / seconds, 1),
+            "losses": losses,
+            "photos_per_s": round(photos / seconds, 1),
+            "curvature": round(float(fitting.average.decoder.curvature), 3),
         }
-        if fitting.epoch % evaluate_every == 0 or fitting.epoch == config.epochs:
-            line["val"] = {name: evaluate(observer(fitting.average), p) for name, p in held.items()}
         fitting.save(checkpoint)
-        with (out / "log.jsonl").open("a") as log:
+        if fitting.epoch % evaluate_every == 0 or fitting.epoch == config.epochs:
+            line |= scores(fitting.average, paths.root, embed)
+        with (paths.out / "log.jsonl").open("a") as log:
             log.write(json.dumps(line) + "\n")
         logger.info("%s", json.dumps(line))
 
 
+def scores(network: NativeNetwork, root: Path, embed: Embed) -> dict[str, Any]:
+    """Scores on the val splits and on the photos kept from search."""
+    free = observer(network, embed("free viewing"))
+    held = {name: read_gaze_set(root / "data" / name, "val") for name in GAZE_SETS}
+    return {
+        "val": {name: evaluate(free, photos) for name, photos in held.items()},
+        "search": evaluate_search(network, held_out_photos(root), embed),
+    }
+
+
+def teach(samples: list[Sample], views: Path) -> None:
+    """Lets a trained network say where people would look on photos that nobody looked at.
+
+    `views` is an .npz with `free`, (n, 48, 64) uint8 maps in the order of the samples, full scale
+    per map.
+    """
+    with np.load(views) as archive:
+        maps = archive["free"]
+    for sample, whole in zip(samples, maps, strict=True):
+        if not sample.has_people:
+            sample.maps.append(("free viewing", whole.astype(np.float32) / whole.sum(), 0.5))
+
+
+def read_lexicon(samples: list[Sample], words: Path | None, embed: Embed) -> Tensor:
+    """The vectors of a classifier's names; names without a word leave the samples too."""
+    if words is None:
+        return torch.zeros(0, 128)
+    with np.load(words) as archive:
+        names = [str(name) for name in archive["names"]]
+    kept = [i for i, name in enumerate(names) if name]
+    for sample in samples:
+        if sample.words is not None:
+            sample.words = sample.words[kept]
+    return torch.from_numpy(np.stack([embed(names[i]) for i in kept]))
+
+
 def main() -> None:
     """Reads the options and fits."""
+    given = FitConfig()
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--data", type=Path, required=True, help="folder of gaze sets")
+    parser.add_argument("--root", type=Path, required=True, help="folder of data/ and photos/")
+    parser.add_argument("--heat", type=Path, required=True, help="heat maps of the photos")
+    parser.add_argument("--words", type=Path, help="a classifier's probabilities of the photos")
+    parser.add_argument("--views", type=Path, help="a teacher's free viewing of the photos")
     parser.add_argument(
         "--start", type=Path, required=True, help="EfficientNet-Lite0 .pth, or a checkpoint .pt"
     )
     parser.add_argument("--out", type=Path, required=True, help="folder of checkpoint and log")
-    parser.add_argument("--epochs", type=int, default=FitConfig().epochs)
-    parser.add_argument("--learning-rate", type=float, default=FitConfig().learning_rate)
-    parser.add_argument("--seed", type=int, default=FitConfig().seed)
+    parser.add_argument("--epochs", type=int, default=given.epochs)
+    parser.add_argument("--small-epochs", type=int, default=given.small_epochs)
+    parser.add_argument("--held-epochs", type=int, default=given.held_epochs)
+    parser.add_argument("--others", type=int, default=given.drawing.others)
+    parser.add_argument("--learning-rate", type=float, default=given.learning_rate)
+    parser.add_argument("--seed", type=int, default=given.seed)
+    parser.add_argument("--without", nargs="*", default=[], help="pieces of the geometry left out")
     parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--evaluate-every", type=int, default=5)
+    parser.add_argument("--evaluate-every", type=int, default=2)
     options = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     torch.set_num_threads(options.threads)
     cv2.setNumThreads(1)
     config = FitConfig(
-        epochs=options.epochs, learning_rate=options.learning_rate, seed=options.seed
+        epochs=options.epochs,
+        small_epochs=options.small_epochs,
+        held_epochs=options.held_epochs,
+        learning_rate=options.learning_rate,
+        seed=options.seed,
+        pieces=Pieces(**dict.fromkeys(options.without, False)),
+        drawing=BatchConfig(others=options.others),
     )
-    fit(options.data, options.start, options.out, config, options.evaluate_every)
+    paths = Paths(
+        options.root, options.heat, options.words, options.start, options.out, options.views
+    )
+    fit(paths, config, options.evaluate_every)
 
 
 if __name__ == "__main__":

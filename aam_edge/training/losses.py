@@ -1,47 +1,112 @@
-"""Losses on log-densities, averaged over the batch.
+"""Losses on log-densities, one number an item.
 
-All take `log_density` (B, 1, h, w), the network's, and `human` (B, 1, h, w), >= 0 with sum 1.
+The first take `log_density` (B, 1, h, w), the network's, and `wanted` (B, 1, h, w), >= 0 with sum
+1, and give (B,).
 """
 
 from __future__ import annotations
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 _TINY = 1e-8
 _OVER_MAP = (1, 2, 3)
 
 
-def kld_loss(log_density: Tensor, human: Tensor) -> Tensor:
-    """Kullback-Leibler divergence of the prediction from the human density, nats."""
-    return (human * ((human + _TINY).log() - log_density)).sum(_OVER_MAP).mean()
+def kld(log_density: Tensor, wanted: Tensor) -> Tensor:
+    """Kullback-Leibler divergence of the prediction from what is wanted, nats."""
+    return (wanted * ((wanted + _TINY).log() - log_density)).sum(_OVER_MAP)
 
 
-def cc_loss(log_density: Tensor, human: Tensor) -> Tensor:
+def cc(log_density: Tensor, wanted: Tensor) -> Tensor:
     """Pearson correlation over cells (to be maximised)."""
-    a, b = log_density.exp(), human
+    a, b = log_density.exp(), wanted
     a, b = a - a.mean(_OVER_MAP, keepdim=True), b - b.mean(_OVER_MAP, keepdim=True)
     norm = ((a * a).sum(_OVER_MAP) * (b * b).sum(_OVER_MAP)).clamp_min(1e-16).sqrt()
-    return ((a * b).sum(_OVER_MAP) / norm).mean()
+    return (a * b).sum(_OVER_MAP) / norm
 
 
-def sim_loss(log_density: Tensor, human: Tensor) -> Tensor:
+def sim(log_density: Tensor, wanted: Tensor) -> Tensor:
     """Histogram intersection (to be maximised)."""
-    return torch.minimum(log_density.exp(), human).sum(_OVER_MAP).mean()
+    return torch.minimum(log_density.exp(), wanted).sum(_OVER_MAP)
 
 
-def gaze_loss(log_density: Tensor, human: Tensor) -> Tensor:
+def gaze_loss(log_density: Tensor, wanted: Tensor) -> Tensor:
     """KLD - CC - SIM."""
-    apart = kld_loss(log_density, human)
-    return apart - cc_loss(log_density, human) - sim_loss(log_density, human)
+    return kld(log_density, wanted) - cc(log_density, wanted) - sim(log_density, wanted)
 
 
-def variance_loss(log_density: Tensor, log_variance: Tensor, human: Tensor) -> Tensor:
+def variance_loss(log_density: Tensor, log_variance: Tensor, wanted: Tensor) -> Tensor:
     """Negative log-likelihood of log o's error under its variance R; moves R alone.
 
-    Weighted by the human density mixed with uniform, so that where people look counts most.
+    Weighted by what is wanted mixed with uniform, so that where people look counts most.
     """
     floor = 1e-6
-    error = (human + floor).log() - (log_density.detach().exp() + floor).log()
-    weight = 0.5 * human + 0.5 / human[0].numel()
-    return (weight * 0.5 * (log_variance + error**2 * (-log_variance).exp())).sum(_OVER_MAP).mean()
+    error = (wanted + floor).log() - (log_density.detach().exp() + floor).log()
+    weight = 0.5 * wanted + 0.5 / wanted[0].numel()
+    return (weight * 0.5 * (log_variance + error**2 * (-log_variance).exp())).sum(_OVER_MAP)
+
+
+def heat_loss(log_odds: Tensor, heat: Tensor) -> Tensor:
+    """Focal loss that a heat map asks for, a positive cell counting as much as all that is easy.
+
+    After X. Zhou et al., "Objects as points" (2019), equation 1, with soft targets: cells near a
+    peak are forgiven as their heat goes.
+
+    Args:
+        log_odds: (B, M, h, w) that a cell holds the name.
+        heat: the same, 0..1.
+
+    Returns:
+        A scalar, divided by the heat there is.
+    """
+    chance = log_odds.sigmoid()
+    missed = heat * (1 - chance).square() * F.softplus(-log_odds)
+    invented = (1 - heat).pow(4) * chance.square() * F.softplus(log_odds)
+    return (missed + invented).sum() / heat.sum().clamp_min(10)
+
+
+def presence_loss(log_odds: Tensor, present: Tensor) -> Tensor:
+    """Cross entropy of names in view (1) and not (0), half and half; -1 is not known. A scalar."""
+    losses = F.binary_cross_entropy_with_logits(log_odds, present.clamp_min(0), reduction="none")
+    halves = [losses[present == which] for which in (0, 1)]
+    found = [half.mean() for half in halves if len(half)]
+    return torch.stack(found).mean() if found else losses.sum() * 0
+
+
+def words_loss(log_odds: Tensor, words: Tensor) -> Tensor:
+    """Cross entropy of names (B, W) under a classifier's probabilities; rows of 0 do not count."""
+    known = words.sum(1)
+    return -(words * log_odds.log_softmax(1)).sum() / known.sum().clamp_min(1)
+
+
+def naming_loss(log_odds: Tensor, heat: Tensor, hot: float = 0.4) -> Tensor:
+    """Cross entropy between the names of each hot cell.
+
+    Args:
+        log_odds: (B, M, h, w), of names.
+        heat: the same, 0..1; a cell is hot where one of its names is above `hot`.
+
+    Returns:
+        A scalar, the mean over hot cells; 0 where there are none.
+    """
+    at = (heat.amax(1) > hot).nonzero(as_tuple=True)
+    found, asked = (x.permute(0, 2, 3, 1)[at] for x in (heat, log_odds))  # (K, M)
+    wanted = found.square() / found.square().sum(1, keepdim=True)
+    return -(wanted * asked.log_softmax(1)).sum() / max(1, len(found))
+
+
+def placing_loss(log_odds: Tensor, heat: Tensor, present: Tensor) -> Tensor:
+    """Cross entropy between the cells of a picture for each name in view; a scalar, their mean.
+
+    Args:
+        log_odds: (B, M, h, w), of cells.
+        heat: the same, 0..1.
+        present: (B, M), 1 where the name is in view.
+    """
+    at = (present == 1).nonzero(as_tuple=True)
+    found, asked = heat[at].flatten(1), log_odds[at].flatten(1)  # (K, h w)
+    clear = torch.where(found > 0.25 * found.amax(1, keepdim=True), found, 0)
+    wanted = clear / clear.sum(1, keepdim=True).clamp_min(1e-6)
+    return -(wanted * asked.log_softmax(1)).sum() / max(1, len(found))

@@ -1,8 +1,8 @@
-"""The native network, whole: picture and prompt to a density that lives in time (DESIGN 4 and 5).
+"""The native network, whole: picture, prompt and sound to a density that lives in time.
 
-`step` is what runs on a robot: explicit state in, explicit state out, so that the same graph runs
-in torch, ONNX Runtime and OpenVINO and can be saved, moved and replayed. `observe` sees one still
-picture and is what gaze teaches; `forward` is a clip, frame by frame through `step`.
+DESIGN 4 and 5. `step` is what runs on a robot: explicit state in, explicit state out, so that the
+same graph runs in torch, ONNX Runtime and OpenVINO and can be saved, moved and replayed. `observe`
+sees still pictures and is what gaze teaches; `forward` is a clip, frame by frame through `step`.
 """
 
 from __future__ import annotations
@@ -12,13 +12,57 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from aam_edge.model.native.decoder import Decoder
+from aam_edge.model.native import fpd
+from aam_edge.model.native.decoder import Decoder, Evidence, Pieces, Pyramid
+from aam_edge.model.native.ego import identity_ego
 from aam_edge.model.native.flow import luminance
-from aam_edge.model.native.fpd import Fpd, State, initial_state
+from aam_edge.model.native.hearing import (
+    BANDS,
+    HOPS,
+    SILENCE,
+    Hearing,
+    Sight,
+    add_evidence,
+    initial_memory,
+)
 from aam_edge.model.native.vision import TAP_CHANNELS, LiteBody
 
 MAP_STRIDE = 4
 """Pixels of the input along one cell of the map."""
+SEARCH_BETA = 2.0
+"""beta of a search; set by tools/ablate_filter."""
+
+
+class Moment(NamedTuple):
+    """One frame of B cameras with N prompts each, as it comes in."""
+
+    image: Tensor
+    """(B, H, W, 3), uint8, BGR; sides multiples of 32."""
+    prompt: Tensor
+    """(B, N, 128)."""
+    dt_s: Tensor
+    """(B,), seconds since the camera's last frame, >= 0; 0 for the first."""
+    ego: Tensor
+    """(B, 3, 3), the camera's own motion since then (see ego.py)."""
+    mel: Tensor
+    """(B, 64, 100), log-mel energies of the trailing second."""
+    heard: Tensor
+    """(B,), 1.0 where there is sound, else 0.0."""
+
+
+class State(NamedTuple):
+    """All that lives across frames."""
+
+    log_density: Tensor
+    """(B, N, h, w), log u; u sums to 1."""
+    variance: Tensor
+    """(B, N, h, w), P."""
+    luminance: Tensor
+    """(B, 1, h, w), the last frame's, 0..1."""
+    drift: Tensor
+    """(B, 2, h/4, w/4), v, cells per second, x then y."""
+    hearing: Tensor
+    """(B, MEMORY_CHANNELS, h/4, w/4), what sight and sound had in common."""
 
 
 class Step(NamedTuple):
@@ -26,68 +70,123 @@ class Step(NamedTuple):
 
     density: Tensor
     """(B, N, h, w), sums to 1."""
+    presence: Tensor
+    """(B, N), probability that what is asked for is in view."""
+    searching: Tensor
+    """(B, N), probability that the prompt asks for a thing, not for a way of viewing."""
+    beta: Tensor
+    """(B, N), what a still scene's density is raised to, 1 for free viewing."""
+    gate: Tensor
+    """(B,), what part sound had, 0..1."""
     cut: Tensor
     """(B,), 1.0 where the scene was cut before this frame."""
     state: State
 
 
 class NativeNetwork(nn.Module):
-    """Vision encoder, decoder and Fokker-Planck filter."""
+    """Vision encoder, decoder, hearing and Fokker-Planck filter."""
 
-    def __init__(self) -> None:
+    def __init__(self, pieces: Pieces | None = None) -> None:
         super().__init__()
         self.body = LiteBody()
-        self.decoder = Decoder(TAP_CHANNELS)
-        self.fpd = Fpd()
+        self.decoder = Decoder(TAP_CHANNELS, pieces)
+        self.hearing = Hearing()
+        self.fpd = fpd.Fpd()
 
-    def observe(self, picture: Tensor, prompt: Tensor) -> tuple[Tensor, Tensor]:
-        """One still picture each: no state.
+    def observe(self, picture: Tensor, prompt: Tensor) -> Evidence:
+        """Still pictures, N prompts each: no state.
 
         Args:
             picture: (B, 3, H, W), BGR, float, 0..255.
-            prompt: (B, 128).
+            prompt: (B, N, 128).
 
         Returns:
-            log o and log R, (B, 1, H/4, W/4).
+            For B * N, prompts of a picture behind each other.
         """
-        evidence: tuple[Tensor, Tensor] = self.decoder(
-            self.decoder.project(self.body(picture)), prompt
-        )
+        seen = self.decoder.look(self.body(picture))
+        evidence: Evidence = self.decoder(repeated(seen, prompt.shape[1]), prompt.flatten(0, 1))
         return evidence
 
     def init_state(self, cameras: int, prompts: int, height: int, width: int) -> State:
         """The state before the first frame; height and width are the input's."""
-        return initial_state(cameras, prompts, height // MAP_STRIDE, width // MAP_STRIDE)
+        rows, columns = height // MAP_STRIDE, width // MAP_STRIDE
+        filtered = fpd.initial_state(cameras, prompts, rows, columns)
+        return State(*filtered, initial_memory(cameras, rows, columns))
 
-    def step(self, image: Tensor, prompt: Tensor, dt_s: Tensor, state: State) -> Step:
-        """One frame of B cameras, N prompts each; vision is done once a camera.
+    def step(self, moment: Moment, state: State) -> Step:
+        """One frame; vision is done once a camera.
 
         Args:
-            image: (B, H, W, 3), uint8, BGR; sides multiples of 32.
-            prompt: (B, N, 128).
-            dt_s: (B,), seconds since the camera's last frame, >= 0; 0 for the first.
+            moment: the frame.
             state: what the last step gave, or `init_state`.
         """
-        picture = image.permute(0, 3, 1, 2).float()  # (B, 3, H, W)
-        prompts = prompt.shape[1]
-        levels = self.decoder.project(self.body(picture))
-        levels = [_repeated(level, prompts) for level in levels]  # (B * N, c, ., .)
-        log_evidence, log_variance = self.decoder(levels, prompt.flatten(0, 1))
-        predicted, cut = self.fpd.predict(state, luminance(picture), dt_s)
+        picture = moment.image.permute(0, 3, 1, 2).float()  # (B, 3, H, W)
+        evidence = self.observe(picture, moment.prompt)
+        filtered = fpd.State(*state[:4])
+        motion = self.fpd.compare(filtered, luminance(picture), moment.dt_s, moment.ego)
+        predicted = self.fpd.carry(filtered, motion, moment.dt_s)
+        heard = self.hearing(state.hearing, moment.mel, moment.heard, sight_of(motion), moment.dt_s)
         shape = predicted.log_density.shape
-        corrected = self.fpd.correct(predicted, log_evidence.view(shape), log_variance.view(shape))
-        return Step(corrected.log_density.exp(), cut.to(dt_s.dtype), corrected)
+        log_density, log_variance = (x.view(shape) for x in evidence[:2])
+        presence, searching = (x.view(shape[:2]).sigmoid() for x in evidence[2:])
+        beta = 1 + (SEARCH_BETA - 1) * searching
+        log_density = add_evidence(log_density, heard.evidence)
+        after = self.fpd.correct(predicted, log_density, log_variance, beta)
+        fresh = motion.fresh.flatten()
+        return Step(
+            after.log_density.exp(),
+            presence,
+            searching,
+            beta,
+            heard.gate,
+            (1 - fresh) * (moment.dt_s > 0),
+            State(*after, heard.memory),
+        )
 
     def forward(self, images: Tensor, prompt: Tensor, dt_s: Tensor) -> Tensor:
-        """A clip from a fresh state: (B, T, H, W, 3), (B, N, 128), (B, T) to (B, T, N, h, w)."""
+        """A silent clip from a fresh state.
+
+        Args:
+            images: (B, T, H, W, 3), uint8, BGR.
+            prompt: (B, N, 128).
+            dt_s: (B, T).
+
+        Returns:
+            (B, T, N, h, w), the density of each frame.
+        """
         state = self.init_state(*prompt.shape[:2], *images.shape[2:4])
         densities = []
         for t in range(images.shape[1]):
-            density, _, state = self.step(images[:, t], prompt, dt_s[:, t], state)
+            moment = silent_moment(images[:, t], prompt, dt_s[:, t])
+            density, *_, state = self.step(moment, state)
             densities.append(density)
         return torch.stack(densities, dim=1)
 
 
-def _repeated(level: Tensor, prompts: int) -> Tensor:
-    """(B, c, h, w) to (B * N, c, h, w)."""
-    return level[:, None].expand(-1, prompts, -1, -1, -1).flatten(0, 1)
+def sight_of(motion: fpd.Motion) -> Sight:
+    """What hearing takes of the motion between two frames."""
+    return Sight(
+        motion.before,
+        motion.now,
+        motion.displacement,
+        motion.confidence,
+        motion.change,
+        motion.fresh.flatten(),
+    )
+
+
+def silent_moment(image: Tensor, prompt: Tensor, dt_s: Tensor) -> Moment:
+    """A frame without sound of a camera that is not known to move."""
+    cameras = len(image)
+    mel = torch.full((cameras, BANDS, HOPS), SILENCE)
+    return Moment(image, prompt, dt_s, identity_ego(cameras), mel, torch.zeros(cameras))
+
+
+def repeated(seen: Pyramid, prompts: int) -> Pyramid:
+    """B pictures to B * N, each N times."""
+
+    def each(x: Tensor) -> Tensor:
+        return x[:, None].expand(-1, prompts, *x.shape[1:]).flatten(0, 1)
+
+    levels = tuple(each(x) for x in seen.levels)
+    return Pyramid(each(seen.fine), levels, each(seen.cells), each(seen.whole))

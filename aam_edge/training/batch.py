@@ -1,0 +1,239 @@
+"""Training batches: views of photos, alone or two in a mosaic, and what is asked of them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from aam_edge.messages import Image
+from aam_edge.training.prompts import NAMES, free_viewing, instruction, word_for
+from aam_edge.training.sample import Grid, Sample, random_view, relit, thing_density
+
+Embed = Callable[[str], NDArray[np.float32]]
+"""A prompt to its vector, (128,)."""
+COARSE = 2
+"""Cells of the map along one cell of the dense heat."""
+PLACE = {name: i for i, name in enumerate(NAMES)}
+SHAPES = ((192, 256), (224, 224), (256, 192))
+"""Inputs at scale 1."""
+GAZE, TEACHER, SEARCH, ABSENT = range(4)
+"""What a row is: people's density, a teacher's, a thing in view, a thing that is not."""
+
+
+@dataclass(frozen=True, slots=True)
+class BatchConfig:
+    """How pictures are drawn."""
+
+    batch: int = 12
+    prompts: int = 3
+    """Asked of each picture through the whole decoder."""
+    others: int = 2600
+    """Photos without people's gaze in an epoch, drawn anew each time."""
+    mosaics: float = 0.35
+    """Part of them that share their picture with another photo."""
+    smallest_gaze_crop: float = 0.75
+    smallest_crop: float = 0.45
+    """Sides of the smallest random crops as parts of the picture's."""
+    word_noise: float = 0.02
+    """Standard deviation of the noise on each number of a prompt's vector."""
+    scale: float = 1.0
+    """Sides of the input against those of a stream."""
+
+
+@dataclass(slots=True, eq=False)
+class Scene:
+    """A training picture and what is known of it; maps are (h, w)."""
+
+    picture: Image
+    densities: list[tuple[str, Grid, float, int]] = field(default_factory=list)
+    """Prompt, density, weight, kind."""
+    things: dict[str, Grid] = field(default_factory=dict)
+    """Heat, 0..255."""
+    absent: frozenset[str] = frozenset()
+    words: NDArray[np.floating] | None = None
+
+
+@dataclass(slots=True, eq=False)
+class Batch:
+    """Pictures of one size, N prompts each; rows of a picture's prompts lie behind each other."""
+
+    pictures: Tensor
+    """(B, 3, H, W), float, 0..255."""
+    prompts: Tensor
+    """(B, N, 128)."""
+    wanted: Tensor
+    """(B * N, 1, h, w), sum 1; uniform where the thing is absent."""
+    weight: Tensor
+    """(B * N,)."""
+    kind: Tensor
+    """(B * N,), one of GAZE, TEACHER, SEARCH, ABSENT."""
+    names: Tensor
+    """(M, 128), a vector for each of NAMES."""
+    heat: Tensor
+    """(B, M, h/2, w/2), 0..1."""
+    present: Tensor
+    """(B, M): 1 in view, 0 absent, -1 unknown."""
+    words: Tensor
+    """(B, W), probabilities of the lexicon; zero where unknown."""
+
+
+def scene_of(
+    sample: Sample, size: tuple[int, int], smallest: float, rng: np.random.Generator
+) -> Scene:
+    """A random view of a sample at an input size."""
+    view = random_view(smallest, rng)
+    shape = (size[0] // 4, size[1] // 4)
+    scene = Scene(relit(view.picture(sample.image, size), rng), absent=sample.absent)
+    for text, photo in sample.gaze:
+        seen = view.gaze(photo, shape)
+        if seen is not None:
+            scene.densities.append((text, seen, 1.0, GAZE))
+    for text, whole, weight in sample.maps:
+        seen = view.density(whole, shape)
+        if seen is not None:
+            scene.densities.append((text, seen, weight, GAZE if weight == 1 else TEACHER))
+    scene.things = {name: view.heat(heat, shape) for name, heat in sample.things.items()}
+    if sample.words is not None and view.width * view.height > 0.5:
+        scene.words = sample.words.astype(np.float32)
+    return scene
+
+
+def mosaic(first: Scene, second: Scene, axis: int) -> Scene:
+    """Two pictures side by side (axis 1) or one above the other (0); gaze is not known of it."""
+    picture = np.concatenate([first.picture, second.picture], axis)
+    nothing = [np.zeros([n // 4 for n in s.picture.shape[:2]], np.float32) for s in (first, second)]
+    things = {
+        name: np.concatenate(
+            [s.things.get(name, zero) for s, zero in zip((first, second), nothing, strict=True)],
+            axis,
+        )
+        for name in first.things | second.things
+    }
+    words = None
+    if first.words is not None and second.words is not None:
+        words = (first.words + second.words) / 2
+    return Scene(picture, [], things, first.absent & second.absent, words)
+
+
+def rows_of(
+    scene: Scene, prompts: int, rng: np.random.Generator
+) -> list[tuple[str, Grid, float, int]]:
+    """What is asked of one picture: a way of viewing, things in view, a thing that is not."""
+    rows = []
+    if scene.densities:
+        text, density, weight, kind = scene.densities[rng.integers(len(scene.densities))]
+        text = free_viewing(rng) if text == "free viewing" else instruction(text, rng)
+        rows.append((text, density, weight, kind))
+    names = list(scene.things)
+    rng.shuffle(names)
+    for name in names[: prompts - len(rows)]:
+        density_ = thing_density(scene.things[name])
+        if density_ is not None:
+            rows.append((word_for(name, rng), density_, 1.0, SEARCH))
+    shape = tuple(n // 4 for n in scene.picture.shape[:2])
+    uniform = np.full(shape, 1 / (shape[0] * shape[1]), np.float32)
+    absent = sorted(scene.absent)
+    while len(rows) < prompts:
+        if absent:
+            rows.append((word_for(str(rng.choice(absent)), rng), uniform, 0.15, ABSENT))
+        else:
+            rows.append((free_viewing(rng), uniform, 0.0, TEACHER))
+    return rows
+
+
+def batches(
+    samples: list[Sample], config: BatchConfig, seed: tuple[int, int], embed: Embed
+) -> Iterator[Batch]:
+    """Photos with gaze once and some others, in an order that only the seed decides.
+
+    Pictures of one input size share a batch.
+    """
+    rng = np.random.default_rng(seed)
+    people = [i for i, sample in enumerate(samples) if sample.has_people]
+    rest = sorted(set(range(len(samples))) - set(people))
+    drawn = list(rng.choice(rest, min(config.others, len(rest)), replace=False)) if rest else []
+    waiting: dict[tuple[int, int], list[Scene]] = {}
+    with_people = set(people)
+    for i in rng.permutation([*people, *drawn]):
+        sample = samples[i]
+        size = _size(sample.image, config.scale)
+        if i in with_people:
+            scene = scene_of(sample, size, config.smallest_gaze_crop, rng)
+        elif rng.random() < config.mosaics:
+            scene = _mosaic_of(sample, samples[rng.choice(rest)], size, config, rng)
+        else:
+            scene = scene_of(sample, size, config.smallest_crop, rng)
+        group = waiting.setdefault(size, [])
+        group.append(scene)
+        if len(group) == config.batch:
+            yield collate(group, config, embed, rng)
+            group.clear()
+    for group in waiting.values():
+        if group:
+            yield collate(group, config, embed, rng)
+
+
+def _size(image: Image, scale: float) -> tuple[int, int]:
+    """The nearest of three shapes: few shapes fill their batches."""
+    aspect = math.log(image.shape[1] / image.shape[0])
+    size = min(SHAPES, key=lambda shape: abs(math.log(shape[1] / shape[0]) - aspect))
+    return 32 * round(size[0] * scale / 32), 32 * round(size[1] * scale / 32)
+
+
+def _mosaic_of(
+    one: Sample, other: Sample, size: tuple[int, int], config: BatchConfig, rng: np.random.Generator
+) -> Scene:
+    """Two samples in one picture, cut along its longer side at a multiple of 8 pixels."""
+    axis = int(size[1] >= size[0])
+    cut = 8 * round(size[axis] * rng.uniform(0.4, 0.6) / 8)
+    parts = []
+    for sample, length in ((one, cut), (other, size[axis] - cut)):
+        part = (size[0], length) if axis else (length, size[1])
+        parts.append(scene_of(sample, part, config.smallest_crop, rng))
+    return mosaic(parts[0], parts[1], axis)
+
+
+def collate(
+    scenes: list[Scene], config: BatchConfig, embed: Embed, rng: np.random.Generator
+) -> Batch:
+    """Pictures of one size to a batch."""
+    pictures = torch.from_numpy(np.stack([s.picture for s in scenes]).astype(np.float32))
+    rows = [row for scene in scenes for row in rows_of(scene, config.prompts, rng)]
+    height, width = rows[0][1].shape
+    heat = np.zeros((len(scenes), len(NAMES), height // COARSE, width // COARSE), np.float32)
+    present = np.full((len(scenes), len(NAMES)), -1, np.float32)
+    for b, scene in enumerate(scenes):
+        present[b, [PLACE[name] for name in scene.absent]] = 0
+        for name, seen in scene.things.items():
+            if name not in PLACE:
+                continue
+            small = cv2.resize(seen, heat.shape[:1:-1], interpolation=cv2.INTER_AREA)
+            heat[b, PLACE[name]] = small / 255
+            present[b, PLACE[name]] = 1 if seen.max() > 64 else -1
+    known = next((len(s.words) for s in scenes if s.words is not None), 0)
+    words = [np.zeros(known, np.float32) if s.words is None else s.words for s in scenes]
+    asked = vectors([text for text, *_ in rows], embed, config.word_noise, rng)
+    return Batch(
+        pictures.permute(0, 3, 1, 2).contiguous(memory_format=torch.channels_last),
+        asked.view(len(scenes), config.prompts, -1),
+        torch.from_numpy(np.stack([density for _, density, *_ in rows]))[:, None],
+        torch.tensor([weight for *_, weight, _ in rows]),
+        torch.tensor([kind for *_, kind in rows]),
+        vectors([word_for(name, rng) for name in NAMES], embed, config.word_noise, rng),
+        torch.from_numpy(heat),
+        torch.from_numpy(present),
+        torch.from_numpy(np.stack(words).astype(np.float32)),
+    )
+
+
+def vectors(texts: list[str], embed: Embed, noise: float, rng: np.random.Generator) -> Tensor:
+    """The vectors of texts with noise, (n, 128)."""
+    clean = np.stack([embed(text) for text in texts])
+    return torch.from_numpy((clean + rng.normal(0, noise, clean.shape)).astype(np.float32))
