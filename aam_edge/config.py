@@ -21,6 +21,7 @@ from typing import Any, Literal, TypeVar
 import yaml
 
 from aam_edge.errors import UsageError
+from aam_edge.prompts import TODO, checked_prompt
 
 T = TypeVar("T")
 
@@ -43,7 +44,9 @@ class SourceConfig:
     """Where pictures and sound come from."""
 
     cameras: tuple[str, ...] = setting(
-        (), "0, /dev/video2, rtsp://..., a file, a folder, synthetic, demo; none: camera 0 or demo"
+        (),
+        "0, /dev/video2, rtsp://..., ros:/topic, a file, a folder, synthetic, demo; "
+        "none: camera 0 or demo",
     )
     size: str | None = setting(None, "WxH asked of a camera")
     fps: float | None = setting(None, "frames a second asked of a camera; rate of an image folder")
@@ -53,15 +56,30 @@ class SourceConfig:
         None,
         "device name or number, file (the sound track), none; default: file for files, else none",
     )
+    sound_offset_ms: float = setting(
+        0.0, "how much too late sound is stamped; aam-edge calibrate sync measures it"
+    )
+    calibration: tuple[str, ...] = setting(
+        (), "ROS camera_calibration YAML, makes bearings; CAMERA=FILE for one of several cameras"
+    )
     pace: Literal["real", "every"] = setting("real", "files: real time with drops, or every frame")
     loop: bool = setting(False, "start a file again when it ends")
+    start_s: float = setting(0.0, "seconds into a recording (.mcap) at which it begins")
+    as_recorded: bool = setting(
+        True, "a recording brings prompts and state along; --prompt puts that off"
+    )
     stall_s: float = setting(2.0, "a camera silent for so long counts as lost and is opened again")
     retry_max_s: float = setting(5.0, "longest wait between two tries to open a lost camera")
+    bridge: str | None = setting(
+        None, "rosbridge of ros: cameras; default: as --ros, else ws://127.0.0.1:9090"
+    )
 
     def __post_init__(self) -> None:
         if self.size is not None:
             parse_size(self.size)
         at_least("source.fps", self.fps, 0.01)
+        at_least("source.start_s", self.start_s, 0.0)
+        within("source.sound_offset_ms", self.sound_offset_ms, 2000.0)
         at_least("source.stall_s", self.stall_s, 0.1)
         at_least("source.retry_max_s", self.retry_max_s, 0.1)
         if self.pixel_format is not None and len(self.pixel_format) != 4:
@@ -79,6 +97,9 @@ class ModelConfig:
     precision: Literal["auto", "f32", "bf16"] = setting(
         "auto", "auto: the fastest that the engine and machine have"
     )
+    text: Literal["table", "sentence"] = setting(
+        "table", "what turns prompts into numbers: the packaged table, or the extra [text]"
+    )
     threads: int = setting(1, "threads of the network; more gain little and cost a core")
     pixels: int = setting(192 * 256, "wanted area of the network's input, pixels")
 
@@ -88,11 +109,29 @@ class ModelConfig:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class EgoConfig:
+    """How the camera's own motion is known, so that the state turns with the world."""
+
+    source: Literal["none", "picture", "gyro"] = setting(
+        "none", "picture: from points of the picture; gyro: needs --calibration and ego.imu"
+    )
+    gyro: str | None = setting(None, "log of the gyro, CSV: time_s or time_ns, wx, wy, wz (rad/s)")
+    imu: tuple[str, ...] = setting(
+        (), "YAML of aam-edge calibrate imu; CAMERA=FILE for one of several cameras"
+    )
+
+    def __post_init__(self) -> None:
+        if self.source == "gyro" and not self.imu:
+            todo = "add --set ego.imu=imu.yaml (aam-edge calibrate imu makes it)"
+            raise UsageError("place of the gyro is not given", "ego.source=gyro", todo)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class ReadoutConfig:
     """How targets are read from the density."""
 
     max_targets: int = setting(8, "targets published at most, 1 to 8")
-    least_score: float = setting(0.02, "smallest mass within 2 sigma that makes a target")
+    least_score: float = setting(0.02, "smallest mass within 2 widths of a hill that makes a target")
     keep_s: float = setting(0.5, "a target out of sight for so long loses its id")
 
     def __post_init__(self) -> None:
@@ -139,6 +178,57 @@ class PageConfig:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class RecordConfig:
+    """The recording."""
+
+    file: str | None = setting(None, "MCAP file to record into; a number is added if it is there")
+    quality: int = setting(90, "JPEG quality of recorded pictures, 1 to 100")
+    input: bool = setting(
+        True, "keep the network's own picture too, so that a re-run gives the same maps"
+    )
+    max_mb: int | None = setting(None, "begin a new file after so many megabytes")
+    max_s: float | None = setting(None, "begin a new file after so many seconds")
+    queue_mb: int = setting(64, "memory of what waits to be written; beyond it frames are refused")
+    state_s: float = setting(10.0, "between two copies of the network's state, to begin a re-run")
+    retry_s: float = setting(5.0, "wait for another try to write after a disk failed")
+
+    def __post_init__(self) -> None:
+        at_least("record.max_mb", self.max_mb, 1)
+        at_least("record.max_s", self.max_s, 1.0)
+        at_least("record.queue_mb", self.queue_mb, 1)
+        at_least("record.state_s", self.state_s, 0.1)
+        at_least("record.retry_s", self.retry_s, 0.0)
+        if not 1 <= self.quality <= 100:
+            raise UsageError(
+                "setting is out of range", f"record.quality={self.quality}", "give 1 to 100"
+            )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RosConfig:
+    """The bridge to ROS."""
+
+    url: str = setting("none", "where rosbridge is, such as ws://127.0.0.1:9090; none: no ROS")
+    namespace: str = setting("/aam", "before the names of all topics and services")
+    frame_id: str | None = setting(
+        None, "the camera's optical frame in ROS; default: camera_NAME_optical_frame"
+    )
+    image: Literal["none", "mono8", "32FC1"] = setting(
+        "none", "also the map as plain sensor_msgs/Image, scaled to its peak or as it is"
+    )
+    retry_max_s: float = setting(5.0, "longest wait between two tries to reach the bridge")
+
+    def __post_init__(self) -> None:
+        at_least("ros.retry_max_s", self.retry_max_s, 0.1)
+        if not re.fullmatch(
+            r"/?([A-Za-z_][A-Za-z0-9_]*(/[A-Za-z_][A-Za-z0-9_]*)*)?", self.namespace
+        ):
+            raise UsageError(
+                "not a namespace of ROS", self.namespace, "give letters, digits and _, such as /aam"
+            )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class NetConfig:
     """What may be reached from outside."""
 
@@ -149,12 +239,15 @@ class NetConfig:
 class Config:
     """Everything that a run is told."""
 
-    prompts: tuple[str, ...] = setting(("free viewing",), "what to look for")
+    prompts: tuple[str, ...] = setting(("free viewing",), "what to look for, in English")
     source: SourceConfig = section(SourceConfig)
     model: ModelConfig = section(ModelConfig)
+    ego: EgoConfig = section(EgoConfig)
     readout: ReadoutConfig = section(ReadoutConfig)
     zmq: ZmqConfig = section(ZmqConfig)
     page: PageConfig = section(PageConfig)
+    record: RecordConfig = section(RecordConfig)
+    ros: RosConfig = section(RosConfig)
     net: NetConfig = section(NetConfig)
     duration_s: float | None = setting(None, "stop by itself after so many seconds")
     frames: int | None = setting(None, "stop by itself after so many frames")
@@ -162,12 +255,19 @@ class Config:
     def __post_init__(self) -> None:
         at_least("duration_s", self.duration_s, 0.0)
         at_least("frames", self.frames, 1)
-        if not self.prompts or not all(prompt.strip() for prompt in self.prompts):
-            raise UsageError(
-                "prompt is empty",
-                list(self.prompts),
-                'say what to look for, such as "free viewing"',
-            )
+        if not self.prompts:
+            raise UsageError("prompt is empty", [], TODO)
+        # Frozen, and yet mended here, before anybody has seen it.
+        object.__setattr__(self, "prompts", tuple(map(checked_prompt, self.prompts)))
+        if self.ego.source == "gyro" and not self.source.calibration:
+            todo = "add --calibration camera.yaml (aam-edge calibrate camera makes it)"
+            raise UsageError("gyro needs a calibrated camera", "ego.source=gyro", todo)
+
+
+def within(key: str, value: float, most: float) -> None:
+    """Refuses a setting that is larger than `most`, or smaller than -most."""
+    if not abs(value) <= most:
+        raise UsageError("setting is out of range", f"{key}={value}", f"give -{most:g} to {most:g}")
 
 
 def at_least(key: str, value: float | None, least: float) -> None:

@@ -17,17 +17,17 @@ from pathlib import Path
 from typing import Any
 
 from aam_edge.config import ModelConfig, ReadoutConfig
-from aam_edge.engine.catalog import open_backend
+from aam_edge.engine.catalog import open_backend, open_text
 from aam_edge.engine.package import find_package
 from aam_edge.engine.session import Session
-from aam_edge.engine.text import TextTable
+from aam_edge.engine.text import MAX_CHARACTERS
 from aam_edge.messages import Attention, Frame, Image, Observation
+from aam_edge.prompts import FREE_VIEWING, checked_prompt, shortened
+from aam_edge.readout.bearings import Bearings, read_calibrations
 from aam_edge.readout.readout import Readout
 from aam_edge.sources.picture import read_picture
 
 logger = logging.getLogger(__name__)
-
-FREE_VIEWING = "free viewing"
 
 
 class Model:
@@ -38,7 +38,8 @@ class Model:
         self.package = find_package(config.name)
         self.backend = open_backend(self.package, config.engine, config.precision, config.threads)
         self.readout = readout or ReadoutConfig()
-        self.embed = TextTable().embed if self.package.follows_prompts else None
+        embed = open_text(config.text)
+        self.embed = embed if self.package.follows_prompts else None
         self._stills: Stream | None = None
 
     @property
@@ -51,10 +52,11 @@ class Model:
 
         Args:
             image: (H, W, 3) uint8 BGR, or the path of a picture file.
-            prompt: what is looked for.
+            prompt: what is looked for, in English.
 
         Raises:
             SourceError: the file cannot be read.
+            UsageError: the prompt is empty, longer than 10,000 characters or not UTF-8.
             ValueError: the array is not a picture.
         """
         picture = read_picture(Path(image)) if isinstance(image, (str, Path)) else image.copy()
@@ -65,9 +67,34 @@ class Model:
         frame = Frame(picture, time.time_ns(), "still", 0)
         return self._stills.step(frame)[0]
 
-    def stream(self, prompts: Sequence[str] = (FREE_VIEWING,)) -> Stream:
-        """A stream of its own state, for one or several cameras."""
-        return Stream(self, prompts)
+    def stream(
+        self, prompts: Sequence[str] = (FREE_VIEWING,), calibration: Sequence[str] = ()
+    ) -> Stream:
+        """A stream of its own state, for one or several cameras.
+
+        Args:
+            prompts: what is looked for, in English.
+            calibration: camera_calibration files, FILE or CAMERA=FILE, for bearings.
+
+        Raises:
+            UsageError, DataError: a prompt or a calibration cannot be used.
+        """
+        return Stream(self, prompts, calibration)
+
+    def doubts(self, prompts: Sequence[str]) -> list[str]:
+        """What will not be looked for as it was asked, a line each."""
+        lines = []
+        for prompt in dict.fromkeys(prompts):
+            if self.embed is None:
+                continue
+            if not self.embed(prompt).any():
+                what, todo = "no word of the prompt is known", "looks freely; ask in English"
+            elif len(prompt) > MAX_CHARACTERS:
+                what, todo = "prompt is long", f"only {MAX_CHARACTERS} characters of it are read"
+            else:
+                continue
+            lines.append(f"{what} ({shortened(prompt)}): {todo}")
+        return lines
 
     def close(self) -> None:
         """Lets the network go; twice is fine."""
@@ -77,13 +104,17 @@ class Model:
 class Stream:
     """Frames in, attention out; the state lives across frames, for each camera its own."""
 
-    def __init__(self, model: Model, prompts: Sequence[str]):
+    def __init__(self, model: Model, prompts: Sequence[str], calibration: Sequence[str] = ()):
         self.model = model
-        self._prompts = tuple(prompts)
+        self._prompts = tuple(map(checked_prompt, prompts))
         self._prompt_ids = tuple(range(len(self._prompts)))
         self._next_id = len(self._prompts)
         self._sessions: dict[str, Session] = {}
-        self._readout = Readout(model.readout)
+        self.bearings = Bearings(read_calibrations(calibration))
+        self._readout = Readout(model.readout, self.bearings)
+        self.doubts: list[str] = []
+        """What will not be looked for as it was asked, a line each; also in the log, once."""
+        self._say_doubts()
         self.network_s = 0.0
         """Time of the last step inside the engine."""
 
@@ -121,7 +152,12 @@ class Stream:
         ]
 
     def set_prompts(self, prompts: Sequence[str]) -> None:
-        """Changes what is looked for from the next frame on; prompts that stay keep their state."""
+        """Changes what is looked for from the next frame on; prompts that stay keep their state.
+
+        Raises:
+            UsageError: a prompt is empty, too long or not UTF-8; nothing was changed.
+        """
+        prompts = [checked_prompt(prompt) for prompt in prompts]
         ids = []
         for n, prompt in enumerate(prompts):
             stays = n < len(self._prompts) and self._prompts[n] == prompt
@@ -130,6 +166,7 @@ class Stream:
         self._prompts, self._prompt_ids = tuple(prompts), tuple(ids)
         for session in self._sessions.values():
             session.set_prompts(self._prompts)
+        self._say_doubts()
 
     def reset(self) -> None:
         """Forgets everything that was seen; ids of targets stay used."""
@@ -155,6 +192,13 @@ class Stream:
         for camera, saved in state["sessions"].items():
             self._session(camera).restore(saved)
         self._readout.restore(state["readout"])
+        self._say_doubts()
+
+    def _say_doubts(self) -> None:
+        said, self.doubts = self.doubts, self.model.doubts(self._prompts)
+        for line in self.doubts:
+            if line not in said:
+                logger.warning("%s", line)
 
     def _session(self, camera: str) -> Session:
         if camera not in self._sessions:
@@ -164,7 +208,12 @@ class Stream:
 
 
 def load(
-    name: str = "nano", *, engine: str = "auto", precision: str = "auto", threads: int = 1
+    name: str = "nano",
+    *,
+    engine: str = "auto",
+    precision: str = "auto",
+    text: str = "table",
+    threads: int = 1,
 ) -> Model:
     """Loads a network.
 
@@ -172,10 +221,11 @@ def load(
         name: a packaged network, or the path of a weights file.
         engine: auto (the fastest that is installed), onnx, openvino or eager.
         precision: auto, f32 or bf16.
+        text: what reads prompts, table or sentence (pip install aam-edge[text]).
         threads: of the network, at least 1.
 
     Raises:
         UsageError, ModelError: with one line that says what to do.
     """
-    checked: Any = precision
-    return Model(ModelConfig(name=name, engine=engine, precision=checked, threads=threads))
+    checked: dict[str, Any] = {"precision": precision, "text": text}  # by whoever takes them
+    return Model(ModelConfig(name=name, engine=engine, threads=threads, **checked))

@@ -12,19 +12,28 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import cv2
 
 from aam_edge.commands import Commands
 from aam_edge.config import Config, SourceConfig
+from aam_edge.ego.catalog import EgoSources
+from aam_edge.ego.ego_motion import EgoMotion
+from aam_edge.engine.size import shrink
 from aam_edge.errors import AamEdgeError, SourceError
-from aam_edge.messages import Attention, Frame, Health
+from aam_edge.messages import Attention, Frame, Health, Observation
 from aam_edge.meter import Meter
-from aam_edge.model_api import FREE_VIEWING, Model, Stream
+from aam_edge.model_api import Model, Stream
+from aam_edge.prompts import FREE_VIEWING
+from aam_edge.recall import Recall
 from aam_edge.sinks.page import PageSink
 from aam_edge.sinks.sink import Sink
 from aam_edge.sinks.zmq import NONE, ControlSocket, ZmqPublisher
+from aam_edge.snapshot import pack_snapshot
 from aam_edge.sources.catalog import camera_name, default_cameras, make_source, unique_names
 from aam_edge.sources.feed import Feed, SourceState
 from aam_edge.sources.mailbox import Ended, Mailbox, take_any
@@ -33,6 +42,9 @@ from aam_edge.sources.sound_ring import SoundRing
 from aam_edge.sources.source import Source
 from aam_edge.sources.synchroniser import Synchroniser
 from aam_edge.steering import Steering
+
+if TYPE_CHECKING:
+    from aam_edge.sinks.recording import RecordingSink
 
 logger = logging.getLogger(__name__)
 
@@ -51,14 +63,27 @@ class Camera:
     """One camera's way into the loop."""
 
     def __init__(
-        self, source: Source, config: Config, changed: threading.Condition, ring: SoundRing
+        self,
+        source: Source,
+        config: Config,
+        changed: threading.Condition,
+        ring: SoundRing,
+        ego: EgoMotion | None = None,
     ):
         every = config.source.pace == "every"
         room = WAITING_FRAMES if every else 1
         self.name = source.camera
         self.mailbox: Mailbox[Frame] = Mailbox(room, wait=every, changed=changed)
         self.feed = Feed(source, self.mailbox, ring, config.source)
-        self.synchroniser = Synchroniser(ring)
+        self._synchroniser = Synchroniser(ring, offset_ms=config.source.sound_offset_ms)
+        self._ego = ego
+
+    def observe(self, frame: Frame) -> Observation:
+        """The frame with the sound behind it, and with how the camera moved where that is asked."""
+        observation = self._synchroniser.observe(frame)
+        if self._ego is None or observation.ego is not None:  # a recording brings its own
+            return observation
+        return replace(observation, ego=self._ego.update(frame))
 
 
 class Runtime:
@@ -101,15 +126,19 @@ class Runtime:
         self._sinks = self._open_sinks(open_things)
         self._model = Model(config.model, config.readout)
         open_things.callback(self._model.close)
-        self._stream: Stream = self._model.stream(config.prompts)
+        self._stream: Stream = self._model.stream(config.prompts, config.source.calibration)
         self._steering = Steering(self._stream, self.health)
+        self._ego = EgoSources(config.ego, self._stream.bearings.lens)
+        self._recall = Recall(self._stream, follows=config.source.as_recorded)
         self._cameras = self._open_cameras(open_things)
+        if self._recording is not None:
+            self._begin_recording(self._recording)
         self._deadline_ns = None
         if config.duration_s is not None:
             self._deadline_ns = time.monotonic_ns() + round(config.duration_s * 1e9)
         names = ", ".join(camera.name for camera in self._cameras)
         logger.info("streaming %s with %s on %s", names, config.model.name, self._model.engine)
-        for warning in self._warnings():
+        for warning in self._troubles():
             logger.warning("%s", warning)
 
     def _open_sinks(self, open_things: ExitStack) -> list[Sink]:
@@ -128,9 +157,53 @@ class Runtime:
             open_things.callback(page.close)
             sinks.append(page)
             self.page_url = page.url
+        if config.ros.url != NONE:
+            from aam_edge.sinks.ros import RosSink  # with all that ROS needs
+
+            ros = RosSink(config.ros, self._commands, is_alone=len(config.source.cameras) <= 1)
+            open_things.callback(ros.close)
+            sinks.append(ros)
+        self._recording = self._open_recording(open_things)
+        if self._recording is not None:
+            sinks.append(self._recording)
         for sink in self._extra_sinks:
             open_things.callback(sink.close)
         return [*sinks, *self._extra_sinks]
+
+    def _open_recording(self, open_things: ExitStack) -> RecordingSink | None:
+        config = self._config
+        if config.record.file is None:
+            return None
+        from aam_edge.sinks.recording import RecordingSink  # with the mcap library
+
+        recording = RecordingSink(config.record, waits=config.source.pace == "every")
+        open_things.callback(recording.close)
+        return recording
+
+    def _begin_recording(self, recording: RecordingSink) -> None:
+        """Once it is known what runs."""
+        from aam_edge.recording.run import describe_run
+        from aam_edge.sinks.recording_steps import Plan
+
+        config, model = self._config, self._model
+        cameras = [camera.name for camera in self._cameras]
+        run = describe_run(
+            config,
+            model=model.package.name,
+            weights=str(model.package.manifest["tensors_sha256"]),
+            engine=model.engine,
+            cameras=cameras,
+        )
+        plan = Plan(
+            cameras=tuple(cameras),
+            shrink=partial(shrink, pixels=config.model.pixels),
+            pack_state=pack_snapshot,
+            namespace=config.ros.namespace,
+            quality=config.record.quality,
+            keeps_input=config.record.input,
+            lens=self._stream.bearings.lens,
+        )
+        recording.begin(run, plan)
 
     def _open_cameras(self, open_things: ExitStack) -> list[Camera]:
         config = self._config
@@ -138,11 +211,20 @@ class Runtime:
         if not specs:
             specs, words = default_cameras()
             logger.info("%s", words)
+        source = config.source
+        if source.bridge is None and config.ros.url != NONE:
+            source = replace(source, bridge=config.ros.url)
         names = unique_names([camera_name(spec) for spec in specs])
         rings = self._open_rings(len(specs), open_things)
         changed = threading.Condition()
         cameras = [
-            Camera(self._make_source(spec, config.source, name), config, changed, ring)
+            Camera(
+                self._make_source(spec, source, name),
+                config,
+                changed,
+                ring,
+                self._ego.of(name),
+            )
             for spec, name, ring in zip(specs, names, rings, strict=True)
         ]
         for camera in cameras:
@@ -182,18 +264,25 @@ class Runtime:
         # Cameras take turns: the one just served goes to the end.
         camera = next(c for c in self._cameras if c.name == frame.camera)
         self._cameras = [c for c in self._cameras if c is not camera] + [camera]
-        readings = self._stream.step(camera.synchroniser.observe(frame))
+        self._recall.before(frame)
+        observation = camera.observe(frame)
+        if self._recording is not None:
+            self._recording.before_step(self._stream.state, self._steering.changes)
+        readings = self._stream.step(observation)
         thought = time.perf_counter()
         publish_ns = time.time_ns()
         attentions = [self._numbered(reading, publish_ns) for reading in readings]
         for sink in self._sinks:
             sink.offer(frame, attentions)
+        if self._recording is not None:
+            self._recording.offer_step(observation, attentions)
         stages = {
             "network": self._stream.network_s,
             "readout": thought - start - self._stream.network_s,
             "publish": time.perf_counter() - thought,
         }
-        latency_s = (publish_ns - frame.capture_ns) / 1e9
+        given_ns = frame.recorded.given_ns if frame.recorded else frame.capture_ns
+        latency_s = (publish_ns - given_ns) / 1e9
         self._meter.publish(latency_s, stages, time.monotonic_ns())
 
     def _numbered(self, attention: Attention, publish_ns: int) -> Attention:
@@ -231,7 +320,12 @@ class Runtime:
         )
 
     def _warnings(self) -> list[str]:
+        return self._troubles() + self._stream.doubts
+
+    def _troubles(self) -> list[str]:
+        """What is wrong, but for the prompts, which the stream tells of itself."""
         warnings = [f"{c.name}: {c.feed.error}" for c in self._cameras if c.feed.error]
+        warnings += self._stream.bearings.troubles
         if self._steering.is_paused:
             warnings.append("paused")
         asked = [prompt for prompt in self._stream.prompts if prompt != FREE_VIEWING]

@@ -57,8 +57,7 @@ def test_folder_and_picture_are_played_as_folders(tmp_path: Path) -> None:
         ("no/such/file.mp4", "no such camera or file (no/such/file.mp4): give one of"),
         ("", "no such camera or file"),
         ("-1", "no such camera or file (-1)"),
-        ("old.mcap", "later release"),
-        ("ros:/camera/image", "later release"),
+        ("old.mcap", "no such camera or file (old.mcap)"),
     ],
 )
 def test_spec_that_names_nothing_is_one_clear_line(spec: str, words: str) -> None:

@@ -43,7 +43,8 @@ def test_report_has_every_part_and_says_which_engine_is_taken(
     assert doctor.run(parser.parse_args(["--json"])) == 0
     report = json.loads(capsys.readouterr().out)
     parts = {finding["part"] for finding in report["findings"]}
-    assert parts == {"library", "machine", "camera", "microphone", "port", "weights", "engine"}
+    inside = {"weights", "text", "engine"}
+    assert parts == {"library", "machine", "camera", "microphone", "files", "port"} | inside
     auto = next(f for f in report["findings"] if f["name"] == "auto")
     assert auto["data"]["engine"] == choose_engine()
     assert report["version"] == __version__

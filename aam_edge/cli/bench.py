@@ -27,7 +27,7 @@ from aam_edge.config import Config, load_config
 from aam_edge.engine.catalog import ENGINES, is_installed
 from aam_edge.errors import ModelError
 from aam_edge.messages import Attention, Frame, Health
-from aam_edge.model_api import FREE_VIEWING
+from aam_edge.prompts import FREE_VIEWING
 from aam_edge.runtime import Runtime, resident_bytes
 
 WARM_FRAMES = 30

@@ -69,7 +69,20 @@ def _node(name: str, words: str, parser: argparse.ArgumentParser) -> Node:
         if action.nargs != 0:
             for option in action.option_strings or [""]:
                 node.choices[option] = [str(choice) for choice in action.choices or ()]
+    if name:
+        _add_steps(node, parser)
     return node
+
+
+def _add_steps(node: Node, parser: argparse.ArgumentParser) -> None:
+    """The names of a command's own sub-commands, such as `train pack`, and their options."""
+    for action in parser._actions:
+        if isinstance(action, argparse._SubParsersAction):
+            for child in action.choices.values():
+                below = _node("", "", child)
+                node.options.update(below.options)
+                node.choices.update(below.choices)
+                node.choices[""] = [*action.choices]
 
 
 def _expand(parser: argparse.ArgumentParser, action: argparse.Action) -> str:

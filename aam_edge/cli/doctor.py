@@ -12,6 +12,7 @@ from aam_edge import __version__
 from aam_edge.cli.findings import (
     Finding,
     find_cameras,
+    find_files,
     find_libraries,
     find_machine,
     find_microphones,
@@ -53,14 +54,16 @@ def examine(config: Config, measured_s: float = MEASURED_S) -> Iterator[Finding]
     yield from find_machine()
     yield from find_cameras(Path("/dev").glob("video*"))
     yield from find_microphones()
+    yield from find_files()
     yield from find_ports(config)
     try:
         # Here, because they need OpenCV and ONNX Runtime, which may be what is broken.
-        from aam_edge.cli.engines import find_engines, find_weights
+        from aam_edge.cli.engines import find_engines, find_texts, find_weights
     except (ImportError, AttributeError) as problem:
         yield Finding("engine", "all", f"cannot be imported: {problem}", is_fault=True)
         return
     yield from find_weights()
+    yield from find_texts()
     yield from find_engines(config.model.name, measured_s)
 
 

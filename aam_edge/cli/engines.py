@@ -1,4 +1,4 @@
-"""Which engines run the packaged network here, and how fast: a part of `aam-edge doctor`."""
+"""Which engines run the packaged network here, how fast, and who reads prompts: for `doctor`."""
 
 from __future__ import annotations
 
@@ -12,10 +12,12 @@ from aam_edge.cli.findings import Finding
 from aam_edge.engine.backend import Backend
 from aam_edge.engine.catalog import (
     ENGINES,
+    TEXTS,
     choose_engine,
     how_to_install,
     is_installed,
     open_backend,
+    open_text,
 )
 from aam_edge.engine.package import Package, find_package, packaged_names
 from aam_edge.engine.session import Session
@@ -25,6 +27,7 @@ from aam_edge.messages import Frame, Observation
 SOURCE_SIZE = (480, 640)
 """(H, W), pixels, of the pictures that engines are measured with."""
 WARM_UP_STEPS = 5
+PROMPT = "search for cup"
 
 
 def find_weights() -> Iterator[Finding]:
@@ -52,6 +55,21 @@ def find_engines(model: str, seconds: float) -> Iterator[Finding]:
             yield from _try_engine(package, engine, seconds)
         else:
             yield Finding("engine", engine, f"not installed: {how_to_install(engine)}")
+
+
+def find_texts() -> Iterator[Finding]:
+    """What can turn prompts into numbers here, each tried with one."""
+    for name in TEXTS:
+        if not is_installed(name):
+            yield Finding("text", name, f"not installed: {how_to_install(name)}")
+            continue
+        try:
+            known = bool(open_text(name)(PROMPT).any())
+        except ModelError as problem:
+            yield Finding("text", name, str(problem), is_fault=True)
+            continue
+        words = "reads prompts" if known else f'does not know "{PROMPT}"'
+        yield Finding("text", name, words, is_fault=not known)
 
 
 def _try_engine(package: Package, engine: str, seconds: float) -> Iterator[Finding]:

@@ -10,7 +10,9 @@ import importlib
 import importlib.metadata
 import os
 import platform
+import site
 import socket
+import sysconfig
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -30,8 +32,14 @@ BASE_LIBRARIES = (
     "sounddevice",
     "rich",
 )
-EXTRA_LIBRARIES = {"openvino": "openvino", "torch": "torch", "safetensors": "torch"}
+EXTRA_LIBRARIES = {
+    "openvino": "openvino",
+    "roslibpy": "ros",
+    "torch": "torch",
+    "safetensors": "torch",
+}
 """Library to the extra that brings it."""
+SHARED_FOLDERS = ("launch", "configs", "calibration")
 OPENCV_PACKAGES = (
     "opencv-python",
     "opencv-python-headless",
@@ -199,6 +207,21 @@ def find_microphones() -> Iterator[Finding]:
         channels, rate_hz = device["max_input_channels"], device["default_samplerate"]
         words = f"{device['name']}: {channels} channels, {rate_hz:g} Hz"
         yield Finding("microphone", str(device["index"]), words)
+
+
+def find_files() -> Iterator[Finding]:
+    """Where the files are that are read by the user and by systemd or ROS, not by us."""
+    # Below the environment, where pip has put them, or beside the package in a clone. Beside an
+    # installed package a folder `launch` is that of ROS.
+    folders = (sysconfig.get_path("data"), site.getuserbase())
+    places = [Path(folder, "share", "aam_edge") for folder in folders]
+    beside = Path(__file__).parent.parent.parent
+    if (beside / "setup.cfg").exists():
+        places.insert(0, beside)
+    for name in SHARED_FOLDERS:
+        found = next((place / name for place in places if any((place / name).glob("*"))), None)
+        words = "missing: install aam-edge again" if found is None else str(found)
+        yield Finding("files", name, words, is_fault=found is None)
 
 
 def find_ports(config: Config) -> Iterator[Finding]:

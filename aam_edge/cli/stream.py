@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import signal
 import sys
 import threading
@@ -33,7 +34,11 @@ OPTIONS = {
     "engine": "model.engine",
     "pub": "zmq.pub",
     "control": "zmq.control",
+    "ros": "ros.url",
+    "namespace": "ros.namespace",
     "page": "page.listen",
+    "record": "record.file",
+    "calibration": "source.calibration",
     "pace": "source.pace",
     "duration": "duration_s",
     "frames": "frames",
@@ -56,6 +61,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--accept-nearest", action="store_true", default=None, help=words["accept_nearest"]
     )
     seen.add_argument("--mic", metavar="SPEC", help=words["mic"])
+    seen.add_argument(
+        "--calibration",
+        metavar="FILE",
+        action="append",
+        help=f"{words['calibration']} (repeatable)",
+    )
     seen.add_argument("--pace", choices=("real", "every"), help=words["pace"])
     network = parser.add_argument_group("network")
     network.add_argument(
@@ -73,7 +84,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     out.add_argument(
         "--control", metavar="ENDPOINT", help=f"{words['control']} (tcp://127.0.0.1:5561)"
     )
+    out.add_argument("--ros", metavar="URL", help=f"{words['ros']} (none)")
+    out.add_argument("--namespace", metavar="NS", help=f"{words['namespace']} (/aam)")
     out.add_argument("--page", metavar="HOST:PORT", help=f"{words['page']} (127.0.0.1:8088)")
+    out.add_argument("--record", metavar="FILE", help=f"{words['record']} (none)")
     run = parser.add_argument_group("run")
     run.add_argument("--duration", metavar="S", type=float, help=words["duration"])
     run.add_argument("--frames", metavar="N", type=int, help=words["frames"])
@@ -96,8 +110,12 @@ def run(options: argparse.Namespace) -> int:
         return 0
     from aam_edge.cli.terminal import Terminal  # with all that a stream needs
     from aam_edge.runtime import Runtime
+    from aam_edge.sinks.sink import Sink
+    from aam_edge.watchdog import find_watchdog
 
-    runtime = Runtime(config_of(options), extra_sinks=[Terminal(options.quiet)])
+    watchdog = find_watchdog(os.environ, os.getpid())
+    sinks: list[Sink] = [Terminal(options.quiet), *([watchdog] if watchdog else [])]
+    runtime = Runtime(config_of(options), extra_sinks=sinks)
     stop = threading.Event()
 
     def ask_to_stop(number: int, frame: FrameType | None) -> None:
@@ -114,6 +132,8 @@ def run(options: argparse.Namespace) -> int:
 def config_of(options: argparse.Namespace) -> Config:
     """Settings from file, --set and options."""
     chosen = {key: getattr(options, option) for option, key in OPTIONS.items()}
+    if options.prompt:
+        chosen["source.as_recorded"] = False
     return load_config(options.config, options.set, chosen)
 
 

@@ -36,7 +36,7 @@ class ZmqPublisher:
 
     def __init__(self, config: ZmqConfig, net: NetConfig):
         self.dropped = 0
-        self._dtype = config.map_dtype
+        self.dtype = config.map_dtype
         self._context = zmq.Context()
         self._socket = self._context.socket(zmq.PUB)
         self._socket.setsockopt(zmq.SNDHWM, config.hwm)
@@ -50,11 +50,11 @@ class ZmqPublisher:
     def offer(self, frame: Frame, attentions: Sequence[Attention]) -> None:
         """Sends one message a prompt."""
         for attention in attentions:
-            self._send(attention.topic, attention.to_bytes(self._dtype))
+            self.send(attention.topic, attention.to_bytes(self.dtype))
 
     def offer_health(self, health: Health) -> None:
         """Sends it under `health`."""
-        self._send("health", health.to_bytes())
+        self.send("health", health.to_bytes())
 
     def state(self) -> str:
         """A bound PUB socket has no way to fail."""
@@ -64,7 +64,8 @@ class ZmqPublisher:
         """Frees the port."""
         self._context.destroy(linger=0)
 
-    def _send(self, topic: str, body: bytes) -> None:
+    def send(self, topic: str, body: bytes) -> None:
+        """Sends one message; counted as dropped where even the socket has no room."""
         try:
             self._socket.send(wire.join(topic, body), zmq.DONTWAIT)
         except zmq.Again:

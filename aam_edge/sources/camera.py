@@ -19,6 +19,7 @@ from statistics import median
 from typing import Any, Protocol
 
 import cv2
+import numpy as np
 from numpy.typing import NDArray
 
 from aam_edge.config import SourceConfig, parse_size
@@ -31,6 +32,7 @@ logger = logging.getLogger(__name__)
 OLDEST_STAMP_NS = 2_000_000_000
 RATE_TOLERANCE = 0.1
 MOST_BROKEN = 30
+JPEG_START = b"\xff\xd8"
 
 
 class CaptureDevice(Protocol):
@@ -45,7 +47,7 @@ class CaptureDevice(Protocol):
         """Waits for the next picture; False if none comes."""
 
     def retrieve(self) -> NDArray[Any] | None:
-        """The grabbed picture, decoded; None if it is broken."""
+        """The grabbed picture; None if it is broken. MJPG may come as its bytes, (1, n) or (n,)."""
 
     def get(self, prop: int) -> float:
         """An OpenCV property; 0 or -1 if the device does not know it."""
@@ -89,16 +91,18 @@ class CameraSource:
             capture_ns = capture_time(
                 self._device.get(cv2.CAP_PROP_POS_MSEC), time.time_ns(), time.monotonic_ns()
             )
-            picture = self._device.retrieve()
+            picture, jpeg = unpacked(self._device.retrieve())
             if picture is not None:
-                return self._frame(picture, capture_ns, broken)
+                return self._frame(picture, capture_ns, broken, jpeg)
             broken += 1
         if self._interrupted:
             raise Ended
         todo = "check the cable, or choose another --pixel-format"
         raise SourceError("camera sends broken pictures", f"{self._device.name}: {broken}", todo)
 
-    def _frame(self, picture: NDArray[Any], capture_ns: int, broken: int) -> Frame:
+    def _frame(
+        self, picture: NDArray[Any], capture_ns: int, broken: int, jpeg: bytes | None
+    ) -> Frame:
         image = to_bgr8(picture)
         size = (image.shape[1], image.shape[0])
         if self._mode.size != (0, 0) and size != self._mode.size:
@@ -106,7 +110,7 @@ class CameraSource:
             raise SourceError("camera has changed its size", values, "it is opened again")
         self._frame_id += 1
         gap = max(broken, self._gaps.missing(capture_ns))
-        return Frame(image, capture_ns, self.camera, self._frame_id, gap)
+        return Frame(image, capture_ns, self.camera, self._frame_id, gap, jpeg)
 
     def interrupt(self) -> None:
         """Ends the next read; one that waits in the driver ends when the driver lets go."""
@@ -179,6 +183,21 @@ def differences(config: SourceConfig, got: Mode) -> list[tuple[str, str, str, st
         hint = "" if got.pixel_format == "MJPG" else ", --pixel-format MJPG"
         found.append(("rate", f"{fps:g}", f"{got.fps:g}", f"--fps {got.fps:g}{hint}"))
     return found
+
+
+def unpacked(picture: NDArray[Any] | None) -> tuple[NDArray[Any] | None, bytes | None]:
+    """A picture and, where it came as JPEG, the camera's own bytes, for a recording."""
+    if picture is None or picture.dtype != np.uint8 or max(picture.shape) != picture.size:
+        return picture, None
+    # Drivers give whole buffers: behind the end marker there are zeros.
+    jpeg = picture.tobytes().rstrip(b"\0")
+    if not jpeg.startswith(JPEG_START):
+        return None, None
+    try:
+        # As OpenCV's own capture decodes it.
+        return cv2.imdecode(np.frombuffer(jpeg, np.uint8), cv2.IMREAD_COLOR), jpeg
+    except cv2.error:
+        return None, None
 
 
 def capture_time(position_ms: float, now_ns: int, monotonic_ns: int) -> int:

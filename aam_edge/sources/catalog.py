@@ -22,8 +22,10 @@ from aam_edge.sources.source import Source
 from aam_edge.sources.synthetic import SyntheticSource
 from aam_edge.sources.v4l2 import V4l2Device, is_camera
 
+ROS = "ros:"
+COMMON_PARTS = ("image", "image_raw", "image_color", "image_mono", "image_rect", "compressed")
 FIRST_CAMERA = "/dev/video0"
-KINDS = "0, /dev/video2, rtsp://..., a file, a folder, synthetic, demo"
+KINDS = "0, /dev/video2, rtsp://..., ros:/topic, a file, a folder, a recording, synthetic, demo"
 
 
 def make_source(
@@ -48,22 +50,20 @@ def make_source(
         return CameraSource(V4l2Device(device), config, camera)
     if is_address(spec):
         return MediaSource(spec, config, camera)
-    _refuse_later_ones(spec)
+    if spec.startswith(ROS):
+        from aam_edge.sources.ros import RosSource  # with all that ROS needs
+
+        return RosSource(spec.removeprefix(ROS), config, camera)
     path = Path(spec)
     if not spec or not path.exists():
         raise SourceError("no such camera or file", shown(spec), f"give one of {KINDS}")
+    if path.suffix.lower() == ".mcap" and not path.is_dir():
+        from aam_edge.sources.recording import RecordingSource  # with the mcap library
+
+        return RecordingSource(path, config, camera)
     if path.is_dir() or is_picture(path):
         return FolderSource(path, config, camera)
     return MediaSource(spec, config, camera)
-
-
-def _refuse_later_ones(spec: str) -> None:
-    if spec.startswith("ros:"):
-        todo = "give a camera, file or stream"
-        raise SourceError("ROS topics as source come in a later release", spec, todo)
-    if spec.lower().endswith(".mcap"):
-        todo = "give a video file or folder"
-        raise SourceError("recordings as source come in a later release", spec, todo)
 
 
 def device_path(spec: str) -> str | None:
@@ -77,6 +77,11 @@ def camera_name(spec: str) -> str:
     """A short name for topics, of letters, digits, _ and - alone."""
     if is_address(spec):
         name = urlsplit(spec).hostname or ""
+    elif spec.startswith(ROS):
+        # What all cameras have at the end of their topics says nothing: /head/image_raw is head.
+        parts = spec.removeprefix(ROS).strip("/").split("/")
+        telling = [part for part in parts if part not in COMMON_PARTS]
+        name = "-".join(telling or parts)
     elif device_path(spec):
         name = spec.rpartition("/")[2]
     else:

@@ -110,7 +110,11 @@ class FaultyDevice:
         if self._broken:
             self._broken -= 1
             return None
-        return np.full((self._size[1], self._size[0], 3), self._taken % 256, np.uint8)
+        picture = np.full((self._size[1], self._size[0], 3), self._taken % 256, np.uint8)
+        if self._fourcc != "MJPG":
+            return picture
+        encoded = np.ravel(cv2.imencode(".jpg", picture)[1])
+        return np.pad(encoded, (0, 100))[None]  # as OpenCV hands over a driver's whole buffer
 
     def get(self, prop: int) -> float:
         """What the driver says; -1 when closed, as OpenCV does."""

@@ -13,6 +13,7 @@ from enum import Enum
 from aam_edge.config import SourceConfig
 from aam_edge.errors import AamEdgeError, SourceError
 from aam_edge.messages import Frame, Sound
+from aam_edge.recording.pcm import as_recorded
 from aam_edge.sources.mailbox import Ended, Mailbox
 from aam_edge.sources.sound_ring import SoundRing
 from aam_edge.sources.source import Source
@@ -117,7 +118,7 @@ class Feed:
             self.gap += item.gap
             self._mailbox.put(item)
         elif self._ring is not None:
-            self._ring.add(item)
+            self._ring.add(as_recorded(item))
 
 
 def _run(feed: Feed) -> None:

@@ -19,6 +19,7 @@ from aam_edge.errors import SourceError
 QUERY_CAPABILITIES = 0x80685600
 """VIDIOC_QUERYCAP: struct v4l2_capability, 104 bytes, read."""
 HAS_DEVICE_CAPABILITIES = 0x80000000
+MJPG = cv2.VideoWriter.fourcc(*"MJPG")
 CAPTURES = 0x00000001 | 0x00001000
 """Single-planar or multi-planar video capture."""
 
@@ -38,6 +39,9 @@ class V4l2Device:
         if not self._capture.open(self.name, cv2.CAP_V4L2, list(asked)):
             todo = f"close the program that uses it (fuser -v {self.name} shows it)"
             raise SourceError("camera is busy or does not stream", self.name, todo)
+        if self._capture.get(cv2.CAP_PROP_FOURCC) == MJPG:
+            # The camera's own JPEG, to be decoded by us: a recording takes it as it is.
+            self._capture.set(cv2.CAP_PROP_CONVERT_RGB, 0)
 
     def grab(self) -> bool:
         """Waits for the next picture, as long as the driver's time limit."""
