@@ -131,7 +131,9 @@ class ReadoutConfig:
     """How targets are read from the density."""
 
     max_targets: int = setting(8, "targets published at most, 1 to 8")
-    least_score: float = setting(0.02, "smallest mass within 2 widths of a hill that makes a target")
+    least_score: float = setting(
+        0.02, "smallest mass within 2 widths of a hill that makes a target"
+    )
     keep_s: float = setting(0.5, "a target out of sight for so long loses its id")
 
     def __post_init__(self) -> None:

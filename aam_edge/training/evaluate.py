@@ -27,10 +27,12 @@ from aam_edge.engine.session import Session
 from aam_edge.engine.size import input_size
 from aam_edge.messages import Frame, Image, Observation
 from aam_edge.model.native.network import NativeNetwork
+from aam_edge.prompts import FREE_VIEWING
 from aam_edge.training.data import LONG_SIDE_CELLS, Photo, read_gaze_set
 from aam_edge.training.metrics import auc_judd, cc, kld, nss, sim, to_grid
 
 GAZE_SETS = ("osie", "eyecrowd", "scene500")
+FRAME_NS = 33_333_333
 PRIOR_GRID = (96, LONG_SIDE_CELLS)
 
 Predictor = Callable[[Image], NDArray[np.floating[Any]]]
@@ -77,12 +79,15 @@ def as_input(image: Image, size: tuple[int, int]) -> Tensor:
     return picture.contiguous(memory_format=torch.channels_last)
 
 
-def stills(session: Session) -> Predictor:
-    """What a session says of each picture alone, state forgotten between them."""
+def stills(session: Session, frames: int = 1) -> Predictor:
+    """What a session says of each picture alone, shown for so many frames of 1/30 s."""
 
     def predict(image: Image) -> NDArray[np.floating[Any]]:
         session.reset()
-        return session.step(Observation(Frame(image, 1, "still", 0)))[0].density
+        for i in range(frames):
+            shown = Observation(Frame(image, 1 + i * FRAME_NS, "still", i))
+            density = session.step(shown)[0].density
+        return density
 
     return predict
 
@@ -99,13 +104,13 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True, help="folder of gaze sets")
     parser.add_argument("--model", default="nano")
     parser.add_argument("--engine", default="onnx")
+    parser.add_argument("--frames", type=int, default=1, help="how long each photo is shown")
     parser.add_argument("--sets", nargs="+", default=list(GAZE_SETS))
     options = parser.parse_args()
     package = find_package(options.model)
     embed = open_text() if package.follows_prompts else None
-    predictor = stills(
-        Session(open_backend(package, options.engine), ["free viewing"], embed=embed)
-    )
+    session = Session(open_backend(package, options.engine), [FREE_VIEWING], embed=embed)
+    predictor = stills(session, options.frames)
     table: dict[str, dict[str, dict[str, float]]] = {}
     for name in options.sets:
         held = read_gaze_set(options.data / name, "val")

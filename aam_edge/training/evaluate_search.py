@@ -68,7 +68,10 @@ def evaluate_search(
     tally = Tally()
     for path, boxes in photos:
         image = np.asarray(cv2.imread(str(path)), np.uint8)
-        wrong = str(rng.choice([name for name in names if name not in boxes]))
+        others = [name for name in names if name not in boxes]
+        if not others:
+            continue  # a photo that holds every name has no wrong one
+        wrong = str(rng.choice(others))
         asked = [*boxes, wrong, *(SAME[name] for name in boxes if name in SAME)]
         maps, presence = _asked(network, image, asked, embed, pixels)
         _count(tally, boxes, dict(zip(asked, maps, strict=True)), wrong)
@@ -136,10 +139,15 @@ def box_mask(boxes: list[list[float]], shape: tuple[int, ...]) -> NDArray[np.boo
     """Cells whose centre lies in one of the boxes, or the nearest cell to a tiny one."""
     mask = np.zeros(shape, bool)
     for x0, y0, x1, y1 in boxes:
-        rows = slice(round(y0 * shape[0]), max(round(y1 * shape[0]), round(y0 * shape[0]) + 1))
-        columns = slice(round(x0 * shape[1]), max(round(x1 * shape[1]), round(x0 * shape[1]) + 1))
+        rows, columns = _cells(y0, y1, shape[0]), _cells(x0, x1, shape[1])
         mask[rows, columns] = True
     return mask
+
+
+def _cells(first: float, last: float, count: int) -> slice:
+    """The cells whose centre lies between two fractions of a side, one at least."""
+    start = min(round(first * count), count - 1)
+    return slice(start, max(round(last * count), start + 1))
 
 
 def chance_above(above: NDArray[np.floating[Any]], below: NDArray[np.floating[Any]]) -> float:

@@ -29,6 +29,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from aam_edge.engine.text import TextTable
+from aam_edge.errors import DataError
 from aam_edge.model.native.decoder import Pieces
 from aam_edge.model.native.network import NativeNetwork, repeated
 from aam_edge.model.native.vision import load_lite0
@@ -84,13 +85,13 @@ class Fitting:
             part.requires_grad_(False)
         learned = list(body.stages[config.frozen_stages :].parameters())
         rest = [p for n, p in self.network.named_parameters() if not n.startswith("body.")]
-        scalars = [p for p in rest if p.ndim == 0 or len(p) <= 3]
-        rest = [p for p in rest if not (p.ndim == 0 or len(p) <= 3)]
+        numbers = [p for p in rest if p.ndim <= 1 and p.numel() <= 3]
+        rest = [p for p in rest if p.ndim > 1 or p.numel() > 3]
         self.optimiser = torch.optim.AdamW(
             [
                 {"params": learned, "lr": config.learning_rate * config.body_rate},
                 {"params": rest, "lr": config.learning_rate},
-                {"params": scalars, "lr": 3 * config.learning_rate, "weight_decay": 0.0},
+                {"params": numbers, "lr": 3 * config.learning_rate, "weight_decay": 0.0},
             ],
             weight_decay=config.weight_decay,
         )
@@ -112,15 +113,20 @@ class Fitting:
 
     def load_start(self, path: Path) -> None:
         """Starts everything from the average of another run's checkpoint."""
-        weights = torch.load(path, weights_only=True)["average"]
-        self.network.load_state_dict(weights, strict=False)
-        self.average.load_state_dict(self.network.state_dict())
+        self._take(torch.load(path, weights_only=True)["average"])
 
     def load_body_of(self, path: Path) -> None:
         """Starts the body alone from the average of another run's checkpoint."""
         weights = torch.load(path, weights_only=True)["average"]
-        body = {name: w for name, w in weights.items() if name.startswith("body.")}
-        self.network.load_state_dict(body, strict=False)
+        self._take({name: w for name, w in weights.items() if name.startswith("body.")})
+
+    def _take(self, weights: dict[str, Tensor]) -> None:
+        """Takes these weights over; the others stay as they are, and are named."""
+        missing, unknown = self.network.load_state_dict(weights, strict=False)
+        if unknown:
+            raise DataError("checkpoint is of another network", unknown[0], "start from another")
+        if missing:
+            logger.info("%d tensors begin anew, %s first", len(missing), missing[0])
         self.average.load_state_dict(self.network.state_dict())
 
     def drawn(self, samples: list[Sample]) -> Iterator[Batch]:
