@@ -135,7 +135,8 @@ def test_filter_leaves_a_still_picture_as_it_was_observed(network: NativeNetwork
 
 def test_beta_goes_from_free_viewing_to_search(network: NativeNetwork) -> None:
     step = play(network, silent_clip(1, some_prompts(1, 3)))[0]
-    np.testing.assert_allclose(step.beta, 1 + (SEARCH_BETA - 1) * step.searching)
+    is_search = (2 * step.searching - 1).clamp_min(0)
+    np.testing.assert_allclose(step.beta, 1 + (SEARCH_BETA - 1) * is_search)
     for chance in (step.searching, step.presence):
         assert chance.shape == (1, 3)
         assert bool(((chance >= 0) & (chance <= 1)).all())
