@@ -163,6 +163,7 @@ def test_type_that_the_bridge_lacks_is_said_in_one_line(caplog: pytest.LogCaptur
             "the ROS bridge does not take /targets (vision_msgs/Detection2DArray): "
             "install vision_msgs where the bridge runs"
         )
+        wait_for(lambda: "install vision_msgs" in caplog.text, "line in the log")
         assert caplog.text.count("install vision_msgs") == 1
         assert server.has_rosapi, "rosapi was asked for a type that it does not know"
 
