@@ -19,7 +19,7 @@ from aam_edge.intrinsics import COEFFICIENTS, Floats, Intrinsics
 
 ANY_CAMERA = ""
 """Key of the file that holds for every camera that has none of its own."""
-TODO = "make one with aam-edge calibrate camera"
+REMEDY = "make one with aam-edge calibrate camera"
 
 
 def read_camera_yaml(path: Path) -> Intrinsics:
@@ -42,7 +42,7 @@ def read_camera_yaml(path: Path) -> Intrinsics:
         )
     except (KeyError, TypeError, ValueError) as problem:
         why = f"no {problem}" if isinstance(problem, KeyError) else problem
-        raise DataError("calibration file is wrong", f"{path}: {why}", TODO) from problem
+        raise DataError("calibration file is wrong", f"{path}: {why}", REMEDY) from problem
     _check(intrinsics, path)
     return intrinsics
 
@@ -123,4 +123,4 @@ def _check(intrinsics: Intrinsics, path: Path) -> None:
     is_finite = bool(np.isfinite(numbers).all())
     if not is_finite or min(intrinsics.size) < 1 or min(intrinsics.focal_px) <= 0:
         values = f"{path}: size {intrinsics.size}, focal length {intrinsics.focal_px}"
-        raise DataError("calibration is no camera's", values, TODO)
+        raise DataError("calibration is no camera's", values, REMEDY)

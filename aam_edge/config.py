@@ -21,7 +21,7 @@ from typing import Any, Literal, TypeVar
 import yaml
 
 from aam_edge.errors import UsageError
-from aam_edge.prompts import TODO, checked_prompt
+from aam_edge.prompts import REMEDY, checked_prompt
 
 T = TypeVar("T")
 
@@ -258,7 +258,7 @@ class Config:
         at_least("duration_s", self.duration_s, 0.0)
         at_least("frames", self.frames, 1)
         if not self.prompts:
-            raise UsageError("prompt is empty", [], TODO)
+            raise UsageError("prompt is empty", [], REMEDY)
         # Frozen, and yet mended here, before anybody has seen it.
         object.__setattr__(self, "prompts", tuple(map(checked_prompt, self.prompts)))
         if self.ego.source == "gyro" and not self.source.calibration:

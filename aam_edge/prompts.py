@@ -18,7 +18,7 @@ LONGEST = 10_000
 """Characters. Every published message carries its prompt."""
 JOINERS = "\u200c\u200d"
 """Invisible, but parts of words in some scripts and of emoji."""
-TODO = 'say what to look for, such as "free viewing"'
+REMEDY = 'say what to look for, such as "free viewing"'
 
 
 def checked_prompt(given: object, longest: int = LONGEST) -> str:
@@ -32,7 +32,7 @@ def checked_prompt(given: object, longest: int = LONGEST) -> str:
         UsageError: it cannot be asked, in one line.
     """
     if not isinstance(given, str):
-        raise UsageError("prompt must be text", shortened(repr(given)), TODO)
+        raise UsageError("prompt must be text", shortened(repr(given)), REMEDY)
     if len(given) > longest:
         todo = f"give at most {longest} characters"
         raise UsageError("prompt is too long", f"{len(given)} characters", todo)
@@ -40,7 +40,7 @@ def checked_prompt(given: object, longest: int = LONGEST) -> str:
         raise UsageError("prompt is not UTF-8", shortened(ascii(given)), "type it again")
     prompt = " ".join("".join(map(_mended, given)).split())
     if not prompt.strip(JOINERS + " "):
-        raise UsageError("prompt is empty", shortened(ascii(given)), TODO)
+        raise UsageError("prompt is empty", shortened(ascii(given)), REMEDY)
     return prompt
 
 

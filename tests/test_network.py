@@ -10,7 +10,7 @@ torch = pytest.importorskip("torch", reason="needs the extra [torch]")
 import torch.nn.functional as F
 from torch import Tensor
 
-from aam_edge.engine import buffers
+from aam_edge.engine import buffers, log_mel
 from aam_edge.engine.buffers import STATE_NAMES, Shape, initial_state
 from aam_edge.model.native import hearing
 from aam_edge.model.native.ego import identity_ego
@@ -250,8 +250,8 @@ def test_engines_know_the_network_s_inputs_outputs_and_sizes() -> None:
     assert (*buffers.OUTPUTS, "state") == Step._fields
     assert State._fields == buffers.STATE_NAMES
     assert buffers.HEARING_CHANNELS == hearing.MEMORY_CHANNELS
-    assert (buffers.MEL_BANDS, buffers.MEL_HOPS) == (hearing.BANDS, hearing.HOPS)
-    assert buffers.MEL_SILENCE == hearing.SILENCE
+    assert (log_mel.BANDS, log_mel.HOPS) == (hearing.BANDS, hearing.HOPS)
+    assert log_mel.SILENCE == hearing.SILENCE
 
 
 def test_gradients_reach_every_weight_through_a_clip() -> None:

@@ -37,7 +37,7 @@ LEAST_SECOND_AXIS = 0.1
 LEAST_ALIKE = 0.7
 """Correlation of the two speeds, below which they are not of the same motion."""
 WITHIN_PX = 1.5
-TODO = "turn the camera for ten seconds about all three axes, fast and slow, in a textured room"
+REMEDY = "turn the camera for ten seconds about all three axes, fast and slow, in a textured room"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -132,7 +132,7 @@ def fit_imu(turns: CameraTurns, log: GyroLog) -> ImuFit:
     speed = np.linalg.norm(turns.rates, axis=1)
     turning = f"{len(speed)} pairs of frames, {(speed > LEAST_RATE).sum()} of them turn"
     if (speed > LEAST_RATE).sum() < LEAST_TURNS:
-        raise DataError("camera hardly turns", turning, TODO)
+        raise DataError("camera hardly turns", turning, REMEDY)
     gyro = Angles(log, turns.start_ns)
     coarse = np.arange(-LARGEST_OFFSET_S, LARGEST_OFFSET_S, COARSE_S)
     alike = [_alike(turns, gyro, offset_s) for offset_s in coarse]
@@ -186,7 +186,7 @@ def _check_axes(rates: Floats) -> None:
     spread = np.linalg.svd(rates, compute_uv=False)
     if spread[1] < LEAST_SECOND_AXIS * spread[0]:
         values = f"the second axis has {spread[1] / spread[0]:.0%} of the first"
-        raise DataError("camera turns about one axis only", values, TODO)
+        raise DataError("camera turns about one axis only", values, REMEDY)
 
 
 def _rows(vectors: list[Floats]) -> Floats:

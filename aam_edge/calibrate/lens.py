@@ -18,7 +18,7 @@ MODELS = {"pinhole": "plumb_bob", "rational": "rational_polynomial", "fisheye": 
 LEAST_VIEWS = {"plumb_bob": 4, "rational_polynomial": 8, FISHEYE: 4}
 BAD_VIEW, BAD_PX = 3.0, 0.5
 """A view whose error is so many times the median one, and so large, has corners that lie wrong."""
-TODO = "take more pictures: tilted, near and far, in all corners of the picture"
+REMEDY = "take more pictures: tilted, near and far, in all corners of the picture"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -48,12 +48,12 @@ def calibrate_lens(views: Sequence[View], model: str, camera: str) -> Calibratio
         matrix, distortion, errors, focal_error = fit(views, model)
     except cv2.error as problem:
         why = f"{len(views)} views, {problem.err or 'no solution'}"
-        raise DataError("lens cannot be worked out", why, TODO) from problem
+        raise DataError("lens cannot be worked out", why, REMEDY) from problem
     corners = [len(view.corners) for view in views]
     error_px = float(np.sqrt(np.average(errors**2, weights=corners)))
     numbers = np.concatenate([matrix.ravel(), distortion, errors])
     if not np.isfinite(numbers).all() or min(matrix[0, 0], matrix[1, 1]) <= 0:
-        raise DataError("lens cannot be worked out", f"{len(views)} views", TODO)
+        raise DataError("lens cannot be worked out", f"{len(views)} views", REMEDY)
     lens = Intrinsics(views[0].size, matrix, model, distortion, camera, error_px)
     return Calibration(lens, errors, focal_error)
 

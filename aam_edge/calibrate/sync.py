@@ -38,7 +38,7 @@ LARGEST_S = 1.0
 AGREE_INTERVALS = 1.1
 """Pairs belong together if their offsets differ by at most so many frame intervals."""
 LEAST_EVENTS = 3
-TODO = "record five or more claps or flashes with a click, a second apart, in a quiet room"
+REMEDY = "record five or more claps or flashes with a click, a second apart, in a quiet room"
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +76,7 @@ def find_offset(
         found = match(seen, heard, interval_s(signals.times_s), way)
         if found is not None:
             return found
-    raise DataError("no claps or flashes that are seen and heard", ", ".join(counts), TODO)
+    raise DataError("no claps or flashes that are seen and heard", ", ".join(counts), REMEDY)
 
 
 def onsets(samples: NDArray[np.float32], rate_hz: int) -> Floats:

@@ -23,7 +23,7 @@ from aam_edge.intrinsics import Floats
 
 logger = logging.getLogger(__name__)
 RATES = ("wx", "wy", "wz")
-TODO = f"the first line is time_s or time_ns, {', '.join(RATES)}; rates in rad/s"
+REMEDY = f"the first line is time_s or time_ns, {', '.join(RATES)}; rates in rad/s"
 LARGEST_RATE = 100.0
 """rad/s; beyond it the numbers are degrees, or raw."""
 
@@ -72,7 +72,7 @@ def _parse(rows: Iterator[list[str]], path: Path) -> GyroLog:
     header = [name.strip() for name in next(rows, [])]
     clock = next((name for name in ("time_ns", "time_s") if name in header), None)
     if clock is None or not set(RATES) <= set(header):
-        raise DataError("gyro log has no such columns", f"{path}: {','.join(header)[:80]}", TODO)
+        raise DataError("gyro log has no such columns", f"{path}: {','.join(header)[:80]}", REMEDY)
     columns = [header.index(name) for name in RATES]
     times_ns: list[int] = []
     rates: list[list[float]] = []
@@ -84,12 +84,12 @@ def _parse(rows: Iterator[list[str]], path: Path) -> GyroLog:
             rate = [float(row[column]) for column in columns]
         except (ValueError, IndexError, OverflowError) as problem:
             values = f"{path}, line {number}: {','.join(row)[:80]}"
-            raise DataError("gyro log has a line without numbers", values, TODO) from problem
+            raise DataError("gyro log has a line without numbers", values, REMEDY) from problem
         _check(time_ns, rate, times_ns, f"{path}, line {number}")
         times_ns.append(time_ns)
         rates.append(rate)
     if len(times_ns) < 2:
-        raise DataError("gyro log is empty", path, TODO)
+        raise DataError("gyro log is empty", path, REMEDY)
     return GyroLog(np.array(times_ns, np.int64), np.array(rates), clock == "time_ns")
 
 

@@ -11,7 +11,7 @@ from aam_edge.camera_yaml import read_tree, write_lines
 from aam_edge.errors import DataError
 from aam_edge.intrinsics import Floats
 
-TODO = "make one with aam-edge calibrate imu"
+REMEDY = "make one with aam-edge calibrate imu"
 ROTATION_TOLERANCE = 1e-3
 
 
@@ -36,11 +36,11 @@ def read_imu_yaml(path: Path) -> ImuMount:
         mount = ImuMount(rotation, float(tree.get("time_offset_s", 0.0)), bias)
     except (KeyError, TypeError, ValueError) as problem:
         why = f"no {problem}" if isinstance(problem, KeyError) else problem
-        raise DataError("IMU calibration is wrong", f"{path}: {why}", TODO) from problem
+        raise DataError("IMU calibration is wrong", f"{path}: {why}", REMEDY) from problem
     is_turn = np.allclose(rotation @ rotation.T, np.eye(3), atol=ROTATION_TOLERANCE)
     numbers = np.append(bias, mount.time_offset_s)
     if not is_turn or np.linalg.det(rotation) < 0 or not np.isfinite(numbers).all():
-        raise DataError("camera_from_imu is no rotation", path, TODO)
+        raise DataError("camera_from_imu is no rotation", path, REMEDY)
     return mount
 
 

@@ -12,12 +12,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from aam_edge.engine.log_mel import BANDS, HOPS, SILENCE
+
 MAP_STRIDE = 4
 COARSE_STRIDE = 16
 """Pixels along a cell of drift and hearing."""
 PROMPT_CHANNELS = 128
-MEL_BANDS, MEL_HOPS = 64, 100
-MEL_SILENCE = -1.0
 HEARING_CHANNELS = 102
 LARGEST_VARIANCE = 1e4
 STATE_NAMES = ("log_density", "variance", "luminance", "drift", "hearing")
@@ -54,7 +54,7 @@ class Buffers:
         self.prompt = np.zeros((1, shape.prompts, PROMPT_CHANNELS), np.float32)
         self.dt_s = np.zeros(1, np.float32)
         self.ego = np.eye(3, dtype=np.float32)[None]
-        self.mel = np.full((1, MEL_BANDS, MEL_HOPS), MEL_SILENCE, np.float32)
+        self.mel = np.full((1, BANDS, HOPS), SILENCE, np.float32)
         self.heard = np.zeros(1, np.float32)
         self.density = np.zeros((1, shape.prompts, *shape.map), np.float32)
         self.presence = np.zeros((1, shape.prompts), np.float32)

@@ -20,9 +20,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from aam_edge.errors import DataError
+from aam_edge.prompts import FREE_VIEWING
 from aam_edge.training.corpus.item import Kind
 
-FREE_VIEWING = "free viewing"
 RECOGNISE_ACTION = "recognise the action"
 MEMORISE = "remember the picture"
 
