@@ -102,10 +102,12 @@ class ModelConfig:
     )
     threads: int = setting(1, "threads of the network; more gain little and cost a core")
     pixels: int = setting(192 * 256, "wanted area of the network's input, pixels")
+    batch: int = setting(8, "cameras in one pass of the network at most; 1: one after the other")
 
     def __post_init__(self) -> None:
         at_least("model.threads", self.threads, 1)
         at_least("model.pixels", self.pixels, 96 * 96)
+        at_least("model.batch", self.batch, 1)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -9,7 +9,7 @@ positive to the left, pitch is positive downwards.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any, TypeVar, get_args, get_type_hints
 
 import cv2
@@ -102,6 +102,8 @@ class Recorded:
     """A snapshot to restore before this frame."""
     camera: str = ""
     """The camera's name when it was live."""
+    together: bool | None = None
+    """Whether it went through the network beside other cameras' frames; None: nobody says."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -284,6 +286,19 @@ def _check_types(kind: type[Any], values: dict[str, Any]) -> None:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class CameraHealth:
+    """How one of the cameras is doing."""
+
+    state: str
+    """opening, live, lost, ended."""
+    rate_hz: float
+    latency_ms: dict[str, float]
+    """p50 and p99 from capture to publish, over the last seconds."""
+    dropped: int
+    """Frames that never reached the loop, since the start."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Health:
     """How the stream is doing, once a second (CONTRACT 2)."""
 
@@ -303,11 +318,14 @@ class Health:
     rss_bytes: int
     uptime_s: float
     warnings: tuple[str, ...] = field(default=())
+    cameras: dict[str, CameraHealth] = field(default_factory=dict)
+    """By name."""
 
     def to_bytes(self) -> bytes:
         """The msgpack map of CONTRACT 2, without topic."""
         plain = {f.name: getattr(self, f.name) for f in fields(self)}
         plain["warnings"] = list(self.warnings)
+        plain["cameras"] = {name: asdict(camera) for name, camera in self.cameras.items()}
         return wire.pack({"schema": wire.SCHEMA} | plain)
 
     @classmethod
@@ -317,6 +335,10 @@ class Health:
         known = {f.name for f in fields(cls)}
         try:
             values = {name: value for name, value in message.items() if name in known}
+            values["cameras"] = {
+                str(name): CameraHealth(**{f.name: camera[f.name] for f in fields(CameraHealth)})
+                for name, camera in message.get("cameras", {}).items()
+            }
             return cls(**values | {"warnings": tuple(message["warnings"])})
-        except (KeyError, TypeError) as problem:
+        except (KeyError, TypeError, ValueError, AttributeError) as problem:
             raise ValueError(f"not a health message: {problem!r}") from problem

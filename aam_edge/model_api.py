@@ -13,12 +13,14 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from aam_edge.config import ModelConfig, ReadoutConfig
 from aam_edge.engine.catalog import open_backend, open_text
 from aam_edge.engine.package import find_package
+from aam_edge.engine.passes import Passes
 from aam_edge.engine.session import Session
 from aam_edge.engine.text import MAX_CHARACTERS
 from aam_edge.messages import Attention, Frame, Image, Observation
@@ -101,27 +103,48 @@ class Model:
         self._stills = None
 
 
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What a camera looks for."""
+
+    prompts: tuple[str, ...]
+    """In the order of the maps."""
+    ids: tuple[int, ...]
+    """One a prompt, another with each change."""
+
+
 class Stream:
     """Frames in, attention out; the state lives across frames, for each camera its own."""
 
     def __init__(self, model: Model, prompts: Sequence[str], calibration: Sequence[str] = ()):
         self.model = model
-        self._prompts = tuple(map(checked_prompt, prompts))
-        self._prompt_ids = tuple(range(len(self._prompts)))
-        self._next_id = len(self._prompts)
+        prompts = tuple(map(checked_prompt, prompts))
+        self._asked = Asked(prompts, tuple(range(len(prompts))))
+        self._asked_of: dict[str, Asked] = {}
+        self._next_id = len(prompts)
         self._sessions: dict[str, Session] = {}
+        self._passes = Passes(model.backend, model.config.batch)
         self.bearings = Bearings(read_calibrations(calibration))
         self._readout = Readout(model.readout, self.bearings)
         self.doubts: list[str] = []
         """What will not be looked for as it was asked, a line each; also in the log, once."""
         self._say_doubts()
-        self.network_s = 0.0
-        """Time of the last step inside the engine."""
+        self.in_pass: list[int] = []
+        """How many cameras were in the pass of the network, one number a frame of the last step."""
 
     @property
     def prompts(self) -> tuple[str, ...]:
-        """What is looked for, in the order of the maps."""
-        return self._prompts
+        """What all cameras look for that were not asked for something else."""
+        return self._asked.prompts
+
+    def prompts_of(self, camera: str) -> tuple[str, ...]:
+        """What a camera looks for, in the order of its maps."""
+        return self._asked_of.get(camera, self._asked).prompts
+
+    @property
+    def network_s(self) -> float:
+        """Time of the last step inside the engine."""
+        return self._passes.network_s
 
     @property
     def counters(self) -> dict[str, int]:
@@ -134,59 +157,95 @@ class Stream:
 
     def step(self, seen: Frame | Observation) -> list[Attention]:
         """Takes a frame in; gives one attention a prompt, in the order of the prompts."""
-        observation = seen if isinstance(seen, Observation) else Observation(seen)
-        session = self._session(observation.frame.camera)
-        readings = session.step(observation)
-        self.network_s = session.network_s
+        return self.step_together([seen])[0]
+
+    def step_together(self, seen: Sequence[Frame | Observation]) -> list[list[Attention]]:
+        """Takes frames of several cameras in, through one pass of the network.
+
+        Args:
+            seen: at most one of each camera, of those that are there: nobody need wait for others.
+
+        Returns:
+            For each frame what `step` gives.
+        """
+        observations = [s if isinstance(s, Observation) else Observation(s) for s in seen]
+        cameras = [observation.frame.camera for observation in observations]
+        if len(set(cameras)) < len(cameras):
+            raise ValueError(f"one frame a camera is expected, got {', '.join(cameras)}")
+        sessions = [self._session(camera) for camera in cameras]
+        for session, observation in zip(sessions, observations, strict=True):
+            session.take_in(observation)
+        recorded = [observation.frame.recorded for observation in observations]
+        wanted = [None if its is None else its.together for its in recorded]
+        self.in_pass = self._passes.run(sessions, wanted)
+        return [self._read(o, s) for o, s in zip(observations, sessions, strict=True)]
+
+    def _read(self, observation: Observation, session: Session) -> list[Attention]:
+        asked = self._asked_of.get(observation.frame.camera, self._asked)
         return [
             self._readout.read(
                 observation,
                 raw,
-                prompt=self._prompts[n],
+                prompt=asked.prompts[n],
                 prompt_index=n,
-                prompt_id=self._prompt_ids[n],
+                prompt_id=asked.ids[n],
                 model=self.model.package.name,
                 weights=self.model.package.weights_id,
             )
-            for n, raw in enumerate(readings)
+            for n, raw in enumerate(session.readings())
         ]
 
-    def set_prompts(self, prompts: Sequence[str]) -> None:
+    def set_prompts(self, prompts: Sequence[str], camera: str | None = None) -> None:
         """Changes what is looked for from the next frame on; prompts that stay keep their state.
+
+        Args:
+            prompts: what is looked for, in English.
+            camera: who looks for it; None for all.
 
         Raises:
             UsageError: a prompt is empty, too long or not UTF-8; nothing was changed.
         """
         prompts = [checked_prompt(prompt) for prompt in prompts]
+        old = self._asked if camera is None else self._asked_of.get(camera, self._asked)
         ids = []
         for n, prompt in enumerate(prompts):
-            stays = n < len(self._prompts) and self._prompts[n] == prompt
-            ids.append(self._prompt_ids[n] if stays else self._next_id)
+            stays = n < len(old.prompts) and old.prompts[n] == prompt
+            ids.append(old.ids[n] if stays else self._next_id)
             self._next_id += not stays
-        self._prompts, self._prompt_ids = tuple(prompts), tuple(ids)
-        for session in self._sessions.values():
-            session.set_prompts(self._prompts)
+        asked = Asked(tuple(prompts), tuple(ids))
+        if camera is None:
+            self._asked, self._asked_of = asked, {}
+        else:
+            self._asked_of[camera] = asked
+        for name, session in self._sessions.items():
+            session.set_prompts(self.prompts_of(name))
         self._say_doubts()
 
-    def reset(self) -> None:
-        """Forgets everything that was seen; ids of targets stay used."""
-        for session in self._sessions.values():
-            session.reset()
-        self._readout.reset()
+    def reset(self, camera: str | None = None) -> None:
+        """Forgets everything that a camera has seen, or all; ids of targets stay used."""
+        for name, session in self._sessions.items():
+            if camera in (None, name):
+                session.reset()
+        self._readout.reset(camera)
 
     def state(self) -> dict[str, Any]:
         """A copy of everything that lives across frames, for `restore`."""
         return {
-            "prompts": self._prompts,
-            "prompt_ids": self._prompt_ids,
+            "prompts": self._asked.prompts,
+            "prompt_ids": self._asked.ids,
             "next_id": self._next_id,
+            "asked": {
+                camera: {"prompts": asked.prompts, "prompt_ids": asked.ids}
+                for camera, asked in self._asked_of.items()
+            },
             "sessions": {camera: session.state() for camera, session in self._sessions.items()},
             "readout": self._readout.state(),
         }
 
     def restore(self, state: dict[str, Any]) -> None:
         """Goes on where `state` was taken, with the same maps bit for bit."""
-        self._prompts, self._prompt_ids = tuple(state["prompts"]), tuple(state["prompt_ids"])
+        self._asked = _asked_in(state)
+        self._asked_of = {name: _asked_in(its) for name, its in state.get("asked", {}).items()}
         self._next_id = state["next_id"]
         self._sessions = {}
         for camera, saved in state["sessions"].items():
@@ -194,8 +253,24 @@ class Stream:
         self._readout.restore(state["readout"])
         self._say_doubts()
 
+    def restore_camera(self, state: dict[str, Any], camera: str) -> None:
+        """The same for one camera; the others are left as they are."""
+        self._asked_of[camera] = _asked_in(state.get("asked", {}).get(camera, state))
+        self._next_id = max(self._next_id, state["next_id"])
+        self._sessions.pop(camera, None)
+        if camera in state["sessions"]:
+            self._session(camera).restore(state["sessions"][camera])
+        self._readout.restore(state["readout"], camera)
+        self._say_doubts()
+
+    def close(self) -> None:
+        """Lets the buffers go; twice is fine."""
+        self._passes.close()
+
     def _say_doubts(self) -> None:
-        said, self.doubts = self.doubts, self.model.doubts(self._prompts)
+        asked = [self._asked, *self._asked_of.values()]
+        prompts = [prompt for one in asked for prompt in one.prompts]
+        said, self.doubts = self.doubts, self.model.doubts(prompts)
         for line in self.doubts:
             if line not in said:
                 logger.warning("%s", line)
@@ -203,8 +278,13 @@ class Stream:
     def _session(self, camera: str) -> Session:
         if camera not in self._sessions:
             backend, pixels = self.model.backend, self.model.config.pixels
-            self._sessions[camera] = Session(backend, self._prompts, pixels, self.model.embed)
+            prompts = self.prompts_of(camera)
+            self._sessions[camera] = Session(backend, prompts, pixels, self.model.embed)
         return self._sessions[camera]
+
+
+def _asked_in(state: dict[str, Any]) -> Asked:
+    return Asked(tuple(state["prompts"]), tuple(state["prompt_ids"]))
 
 
 def load(

@@ -20,33 +20,39 @@ class Recall:
     prompts, the stream keeps to them and to its own state.
     """
 
-    def __init__(self, stream: Stream, *, follows: bool = True):
-        """`follows`: whether the stream takes over the prompts of the recording."""
-        self._stream, self._follows = stream, follows
-        self._last = stream.prompts
+    def __init__(self, stream: Stream, *, follows: bool = True, is_alone: bool = True):
+        """`follows`: whether the stream takes over the prompts; `is_alone`: it has one camera."""
+        self._stream, self._follows, self._is_alone = stream, follows, is_alone
+        self._last: dict[str, tuple[str, ...]] = {}
 
     def before(self, frame: Frame) -> None:
         """Restores what was recorded with the frame, if anything."""
         if frame.recorded is None or frame.recorded.state is None:
             return
-        if self._stream.prompts != self._last:
+        stream, camera = self._stream, frame.camera
+        if stream.prompts_of(camera) != self._last.setdefault(camera, stream.prompts_of(camera)):
             self._follows = False  # set_prompt came from outside
         try:
             state = unpack_snapshot(frame.recorded.state)
         except ValueError as problem:
             logger.warning("recorded state is not of this version, it is left out: %s", problem)
             return
+        state = for_camera(state, frame.recorded.camera, camera)
         prompts = tuple(state["prompts"])
-        if not self._follows and prompts != self._stream.prompts:
+        if not self._follows and prompts != stream.prompts_of(camera):
             return
-        if prompts != self._stream.prompts:
+        if prompts != stream.prompts_of(camera):
             logger.info("prompts as recorded: %s", ", ".join(prompts))
-        self._stream.restore(for_camera(state, frame.recorded.camera, frame.camera))
-        self._last = self._stream.prompts
+        if self._is_alone:
+            stream.restore(state)
+        else:
+            stream.restore_camera(state, camera)
+        self._last[camera] = prompts
 
 
 def for_camera(state: dict[str, Any], was: str, now: str) -> dict[str, Any]:
     """What a snapshot says of the camera that was called `was`, under its name of now."""
     sessions = {now: state["sessions"][was]} if was in state["sessions"] else {}
     readout = [view | {"camera": now} for view in state["readout"] if view["camera"] == was]
-    return state | {"sessions": sessions, "readout": readout}
+    its: dict[str, Any] = state["asked"].get(was, {})
+    return state | its | {"asked": {}, "sessions": sessions, "readout": readout}

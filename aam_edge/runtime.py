@@ -10,19 +10,18 @@ import logging
 import resource
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import cv2
 
+from aam_edge.cameras import Cameras, SourceMaker
 from aam_edge.commands import Commands
-from aam_edge.config import Config, SourceConfig
+from aam_edge.config import Config
 from aam_edge.ego.catalog import EgoSources
-from aam_edge.ego.ego_motion import EgoMotion
 from aam_edge.engine.size import shrink
 from aam_edge.errors import AamEdgeError, SourceError
 from aam_edge.messages import Attention, Frame, Health, Observation
@@ -34,13 +33,9 @@ from aam_edge.sinks.page import PageSink
 from aam_edge.sinks.sink import Sink
 from aam_edge.sinks.zmq import NONE, ControlSocket, ZmqPublisher
 from aam_edge.snapshot import pack_snapshot
-from aam_edge.sources.catalog import camera_name, default_cameras, make_source, unique_names
-from aam_edge.sources.feed import Feed, SourceState
-from aam_edge.sources.mailbox import Ended, Mailbox, take_any
-from aam_edge.sources.microphone import Microphone
-from aam_edge.sources.sound_ring import SoundRing
-from aam_edge.sources.source import Source
-from aam_edge.sources.synchroniser import Synchroniser
+from aam_edge.sources.catalog import make_source
+from aam_edge.sources.feed import SourceState
+from aam_edge.sources.mailbox import Ended
 from aam_edge.steering import Steering
 
 if TYPE_CHECKING:
@@ -51,39 +46,6 @@ logger = logging.getLogger(__name__)
 TAKE_S = 0.05
 """Longest wait for a frame before commands, health and stop are looked at again."""
 HEALTH_NS = 1_000_000_000
-WAITING_FRAMES = 4
-"""Room between a file and the loop when every frame counts."""
-
-
-SourceMaker = Callable[[str, SourceConfig, str], Source]
-"""Spec, settings and camera name to a source that is not yet open."""
-
-
-class Camera:
-    """One camera's way into the loop."""
-
-    def __init__(
-        self,
-        source: Source,
-        config: Config,
-        changed: threading.Condition,
-        ring: SoundRing,
-        ego: EgoMotion | None = None,
-    ):
-        every = config.source.pace == "every"
-        room = WAITING_FRAMES if every else 1
-        self.name = source.camera
-        self.mailbox: Mailbox[Frame] = Mailbox(room, wait=every, changed=changed)
-        self.feed = Feed(source, self.mailbox, ring, config.source)
-        self._synchroniser = Synchroniser(ring, offset_ms=config.source.sound_offset_ms)
-        self._ego = ego
-
-    def observe(self, frame: Frame) -> Observation:
-        """The frame with the sound behind it, and with how the camera moved where that is asked."""
-        observation = self._synchroniser.observe(frame)
-        if self._ego is None or observation.ego is not None:  # a recording brings its own
-            return observation
-        return replace(observation, ego=self._ego.update(frame))
 
 
 class Runtime:
@@ -100,7 +62,7 @@ class Runtime:
         self._extra_sinks = tuple(extra_sinks)
         self.is_running = False
         """Whether everything is open and frames flow."""
-        self._commands = Commands()
+        self.commands = Commands()
         self._meter = Meter()
         self._sequence: dict[str, int] = {}
         self._started_ns = time.monotonic_ns()
@@ -127,17 +89,19 @@ class Runtime:
         self._model = Model(config.model, config.readout)
         open_things.callback(self._model.close)
         self._stream: Stream = self._model.stream(config.prompts, config.source.calibration)
-        self._steering = Steering(self._stream, self.health)
-        self._ego = EgoSources(config.ego, self._stream.bearings.lens)
-        self._recall = Recall(self._stream, follows=config.source.as_recorded)
-        self._cameras = self._open_cameras(open_things)
+        open_things.callback(self._stream.close)
+        self._cameras = Cameras(config, open_things)
+        self._steering = Steering(self._stream, self.health, self._cameras.names)
+        is_alone = len(self._cameras) == 1
+        self._recall = Recall(self._stream, follows=config.source.as_recorded, is_alone=is_alone)
+        self._cameras.open(self._make_source, EgoSources(config.ego, self._stream.bearings.lens).of)
         if self._recording is not None:
             self._begin_recording(self._recording)
         self._deadline_ns = None
         if config.duration_s is not None:
             self._deadline_ns = time.monotonic_ns() + round(config.duration_s * 1e9)
-        names = ", ".join(camera.name for camera in self._cameras)
-        logger.info("streaming %s with %s on %s", names, config.model.name, self._model.engine)
+        names, engine = ", ".join(self._cameras.names), self._model.engine
+        logger.info("streaming %s with %s on %s", names, config.model.name, engine)
         for warning in self._troubles():
             logger.warning("%s", warning)
 
@@ -149,18 +113,18 @@ class Runtime:
             sinks.append(publisher)
             logger.info("publishing on %s", publisher.endpoint)
         if config.zmq.control != NONE:
-            control = ControlSocket(config.zmq, config.net, self._commands)
+            control = ControlSocket(config.zmq, config.net, self.commands)
             open_things.callback(control.close)
             logger.info("taking commands on %s", control.endpoint)
         if config.page.listen != NONE:
-            page = PageSink(config.page, config.net, self._commands)
+            page = PageSink(config.page, config.net, self.commands)
             open_things.callback(page.close)
             sinks.append(page)
             self.page_url = page.url
         if config.ros.url != NONE:
             from aam_edge.sinks.ros import RosSink  # with all that ROS needs
 
-            ros = RosSink(config.ros, self._commands, is_alone=len(config.source.cameras) <= 1)
+            ros = RosSink(config.ros, self.commands, is_alone=len(config.source.cameras) <= 1)
             open_things.callback(ros.close)
             sinks.append(ros)
         self._recording = self._open_recording(open_things)
@@ -186,7 +150,7 @@ class Runtime:
         from aam_edge.sinks.recording_steps import Plan
 
         config, model = self._config, self._model
-        cameras = [camera.name for camera in self._cameras]
+        cameras = self._cameras.names
         run = describe_run(
             config,
             model=model.package.name,
@@ -205,85 +169,67 @@ class Runtime:
         )
         recording.begin(run, plan)
 
-    def _open_cameras(self, open_things: ExitStack) -> list[Camera]:
-        config = self._config
-        specs = config.source.cameras
-        if not specs:
-            specs, words = default_cameras()
-            logger.info("%s", words)
-        source = config.source
-        if source.bridge is None and config.ros.url != NONE:
-            source = replace(source, bridge=config.ros.url)
-        names = unique_names([camera_name(spec) for spec in specs])
-        rings = self._open_rings(len(specs), open_things)
-        changed = threading.Condition()
-        cameras = [
-            Camera(
-                self._make_source(spec, source, name),
-                config,
-                changed,
-                ring,
-                self._ego.of(name),
-            )
-            for spec, name, ring in zip(specs, names, rings, strict=True)
-        ]
-        for camera in cameras:
-            open_things.callback(camera.feed.stop)
-            camera.feed.start()
-        return cameras
-
-    def _open_rings(self, cameras: int, open_things: ExitStack) -> list[SoundRing]:
-        """One microphone is heard with all cameras; a sound track only with its own."""
-        mic = self._config.source.mic
-        if mic is None or mic in (NONE, "file"):
-            return [SoundRing() for _ in range(cameras)]
-        ring = SoundRing()
-        microphone = Microphone(mic, ring)
-        open_things.callback(microphone.close)
-        return [ring] * cameras
-
     def _loop(self, stop: threading.Event) -> None:
         while not stop.is_set():
             now_ns = time.monotonic_ns()
-            self._commands.execute(self._steering.execute)
+            self.commands.execute(self._steering.execute)
             self._tick(now_ns)
             if self._deadline_ns is not None and now_ns >= self._deadline_ns:
                 return
             try:
-                frame = take_any([camera.mailbox for camera in self._cameras], TAKE_S)
+                frames = self._cameras.take(TAKE_S)
             except Ended:
                 return
-            if frame is not None and not self._steering.is_paused:
-                self._step(frame)
-            if self._config.frames is not None and self._meter.published >= self._config.frames:
+            self._step([f for f in frames if not self._steering.is_paused(f.camera)])
+            if self._left == 0:
                 return
 
-    def _step(self, frame: Frame) -> None:
-        """One frame through everything."""
+    @property
+    def _left(self) -> int | None:
+        """Frames until the stream ends by itself."""
+        if self._config.frames is None:
+            return None
+        return max(0, self._config.frames - self._meter.published)
+
+    def _step(self, frames: Sequence[Frame]) -> None:
+        """The frames that are ready, one a camera, through everything."""
+        frames = frames[: self._left]
+        for first in range(0, len(frames), self._config.model.batch):
+            self._step_together(frames[first : first + self._config.model.batch])
+
+    def _step_together(self, frames: Sequence[Frame]) -> None:
         start = time.perf_counter()
-        # Cameras take turns: the one just served goes to the end.
-        camera = next(c for c in self._cameras if c.name == frame.camera)
-        self._cameras = [c for c in self._cameras if c is not camera] + [camera]
-        self._recall.before(frame)
-        observation = camera.observe(frame)
+        for frame in frames:
+            self._recall.before(frame)
+        observations = [self._cameras.named(frame.camera).observe(frame) for frame in frames]
         if self._recording is not None:
             self._recording.before_step(self._stream.state, self._steering.changes)
-        readings = self._stream.step(observation)
-        thought = time.perf_counter()
-        publish_ns = time.time_ns()
+        readings = self._stream.step_together(observations)
+        thought, network_s = time.perf_counter(), self._stream.network_s
+        for n, (observation, its) in enumerate(zip(observations, readings, strict=True)):
+            begin = time.perf_counter()
+            latency_s = self._publish(observation, its, self._stream.in_pass[n] > 1)
+            stages = {
+                "network": network_s / len(frames),
+                "readout": (thought - start - network_s) / len(frames),
+                "publish": time.perf_counter() - begin,
+            }
+            self._meter.publish(latency_s, stages, time.monotonic_ns())
+            camera = self._cameras.named(observation.frame.camera)
+            camera.meter.publish(latency_s, {}, time.monotonic_ns())
+
+    def _publish(
+        self, observation: Observation, readings: Sequence[Attention], together: bool
+    ) -> float:
+        """Hands one frame's maps to all sinks; seconds from its capture."""
+        frame, publish_ns = observation.frame, time.time_ns()
         attentions = [self._numbered(reading, publish_ns) for reading in readings]
         for sink in self._sinks:
             sink.offer(frame, attentions)
         if self._recording is not None:
-            self._recording.offer_step(observation, attentions)
-        stages = {
-            "network": self._stream.network_s,
-            "readout": thought - start - self._stream.network_s,
-            "publish": time.perf_counter() - thought,
-        }
+            self._recording.offer_step(observation, attentions, together=together)
         given_ns = frame.recorded.given_ns if frame.recorded else frame.capture_ns
-        latency_s = (publish_ns - given_ns) / 1e9
-        self._meter.publish(latency_s, stages, time.monotonic_ns())
+        return (publish_ns - given_ns) / 1e9
 
     def _numbered(self, attention: Attention, publish_ns: int) -> Attention:
         sequence = self._sequence.get(attention.topic, 0)
@@ -296,14 +242,15 @@ class Runtime:
             camera.feed.check(now_ns)
         if now_ns >= self._next_health_ns:
             self._next_health_ns = max(self._next_health_ns + HEALTH_NS, now_ns)
-            self._meter.forget(now_ns)
+            for meter in (self._meter, *(camera.meter for camera in self._cameras)):
+                meter.forget(now_ns)
             health = self.health()
             for sink in self._sinks:
                 sink.offer_health(health)
 
     def health(self) -> Health:
         """How the stream is doing now."""
-        dropped = {f"source/{c.name}": c.mailbox.dropped + c.feed.gap for c in self._cameras}
+        dropped = {f"source/{c.name}": c.dropped for c in self._cameras}
         dropped |= {sink.name: sink.dropped for sink in self._sinks}
         return Health(
             rate_hz=self._meter.rate_hz(),
@@ -317,6 +264,7 @@ class Runtime:
             rss_bytes=resident_bytes(),
             uptime_s=(time.monotonic_ns() - self._started_ns) / 1e9,
             warnings=tuple(self._warnings()),
+            cameras={c.name: c.health() for c in self._cameras},
         )
 
     def _warnings(self) -> list[str]:
@@ -326,8 +274,7 @@ class Runtime:
         """What is wrong, but for the prompts, which the stream tells of itself."""
         warnings = [f"{c.name}: {c.feed.error}" for c in self._cameras if c.feed.error]
         warnings += self._stream.bearings.troubles
-        if self._steering.is_paused:
-            warnings.append("paused")
+        warnings += self._steering.troubles
         asked = [prompt for prompt in self._stream.prompts if prompt != FREE_VIEWING]
         if asked and not self._model.package.follows_prompts:
             name = self._model.package.name

@@ -38,12 +38,13 @@ def unpack_snapshot(packed: object) -> dict[str, Any]:
         raise ValueError(f"format {FORMAT} is expected, got {str(state.get('format'))[:20]}")
     try:
         state["sessions"] = {str(c): _session(s) for c, s in state["sessions"].items()}
-        if not len(state["prompts"]) == len(state["prompt_ids"]) <= MOST_PROMPTS:
-            raise ValueError("prompts and their ids do not fit")
-        if any(checked_prompt(prompt) != prompt for prompt in state["prompts"]):
-            raise ValueError("prompts cannot be asked")
-        if any(s["prompts"] != tuple(state["prompts"]) for s in state["sessions"].values()):
-            raise ValueError("cameras have other prompts")
+        state["asked"] = dict(state.get("asked", {}))
+        for asked in (state, *state["asked"].values()):
+            _check_asked(asked)
+        for camera, session in state["sessions"].items():
+            asked = state["asked"].get(camera, state)
+            if session["prompts"] != tuple(asked["prompts"]):
+                raise ValueError(f"camera {camera} has other prompts")
         _ = int(state["next_id"]), list(state["readout"])
     except (KeyError, TypeError, AttributeError, UsageError) as problem:
         raise ValueError(f"a part is missing or of the wrong kind: {problem!r}") from problem
@@ -54,6 +55,13 @@ def _packed(value: Any) -> Any:
     if isinstance(value, np.ndarray):
         return {"dtype": value.dtype.str, "shape": list(value.shape), "data": value.tobytes()}
     return value
+
+
+def _check_asked(asked: dict[str, Any]) -> None:
+    if not len(asked["prompts"]) == len(asked["prompt_ids"]) <= MOST_PROMPTS:
+        raise ValueError("prompts and their ids do not fit")
+    if any(checked_prompt(prompt) != prompt for prompt in asked["prompts"]):
+        raise ValueError("prompts cannot be asked")
 
 
 def _session(packed: dict[str, Any]) -> dict[str, Any]:

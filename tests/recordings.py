@@ -10,11 +10,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from aam_edge.cameras import SourceMaker
 from aam_edge.config import load_config
 from aam_edge.messages import Attention, Frame, Health
 from aam_edge.recording.published import published
 from aam_edge.recording.reader import Recording
-from aam_edge.runtime import Runtime, SourceMaker
+from aam_edge.runtime import Runtime
 from aam_edge.sources.catalog import make_source
 
 QUIET = {"page.listen": "none", "zmq.pub": "none", "zmq.control": "none", "model.engine": "onnx"}

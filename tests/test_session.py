@@ -148,6 +148,7 @@ class Watched:
     """A backend whose inputs can be read after each step."""
 
     name, precision, device = "watched", "f32", "cpu"
+    binds_slowly = False
 
     def __init__(self, backend: Backend):
         self._backend = backend

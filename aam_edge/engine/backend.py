@@ -12,12 +12,14 @@ Runner = Callable[[int], None]
 
 
 class Backend(Protocol):
-    """A network loaded into a runtime. One thread uses it."""
+    """A network loaded into a runtime. One thread runs it; another may bind meanwhile."""
 
     name: str
     precision: str
     """f32 or bf16: what the network computes in."""
     device: str
+    binds_slowly: bool
+    """Whether `bind` takes so long that a stream should not wait for it."""
 
     def bind(self, buffers: Buffers) -> Runner:
         """Ties a stream's buffers to the network; cheap enough to do again when prompts change."""

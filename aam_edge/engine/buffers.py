@@ -1,4 +1,4 @@
-"""The arrays that one stream's steps read and write: made once, bound once.
+"""The arrays that the steps of one camera, or of several at once, read and write: bound once.
 
 The state is kept twice: a step reads one copy and writes the other, and the next step turns them
 round. So nothing is allocated or copied while a stream runs.
@@ -38,6 +38,8 @@ class Shape:
     height: int
     width: int
     """Of the network's input, multiples of 32."""
+    cameras: int = 1
+    """Steps that go through the network in one pass."""
 
     @property
     def map(self) -> tuple[int, int]:
@@ -46,22 +48,23 @@ class Shape:
 
 
 class Buffers:
-    """One camera's inputs, outputs and twofold state."""
+    """Inputs, outputs and twofold state of one camera, or of several in one pass."""
 
     def __init__(self, shape: Shape):
         self.shape = shape
-        self.image = np.zeros((1, shape.height, shape.width, 3), np.uint8)
-        self.prompt = np.zeros((1, shape.prompts, PROMPT_CHANNELS), np.float32)
-        self.dt_s = np.zeros(1, np.float32)
-        self.ego = np.eye(3, dtype=np.float32)[None]
-        self.mel = np.full((1, BANDS, HOPS), SILENCE, np.float32)
-        self.heard = np.zeros(1, np.float32)
-        self.density = np.zeros((1, shape.prompts, *shape.map), np.float32)
-        self.presence = np.zeros((1, shape.prompts), np.float32)
-        self.searching = np.zeros((1, shape.prompts), np.float32)
-        self.beta = np.ones((1, shape.prompts), np.float32)
-        self.gate = np.zeros(1, np.float32)
-        self.cut = np.zeros(1, np.float32)
+        each = (shape.cameras, shape.prompts)
+        self.image = np.zeros((shape.cameras, shape.height, shape.width, 3), np.uint8)
+        self.prompt = np.zeros((*each, PROMPT_CHANNELS), np.float32)
+        self.dt_s = np.zeros(shape.cameras, np.float32)
+        self.ego = np.tile(np.eye(3, dtype=np.float32), (shape.cameras, 1, 1))
+        self.mel = np.full((shape.cameras, BANDS, HOPS), SILENCE, np.float32)
+        self.heard = np.zeros(shape.cameras, np.float32)
+        self.density = np.zeros((*each, *shape.map), np.float32)
+        self.presence = np.zeros(each, np.float32)
+        self.searching = np.zeros(each, np.float32)
+        self.beta = np.ones(each, np.float32)
+        self.gate = np.zeros(shape.cameras, np.float32)
+        self.cut = np.zeros(shape.cameras, np.float32)
         self._states = (initial_state(shape), initial_state(shape))
         self.turn = 0
         """Which copy of the state the next step reads."""
@@ -85,12 +88,13 @@ class Buffers:
 def initial_state(shape: Shape) -> dict[str, Array]:
     """The state before the first frame: it looks nowhere and knows nothing."""
     height, width = shape.map
-    maps = (1, shape.prompts, height, width)
+    cameras = shape.cameras
+    maps = (cameras, shape.prompts, height, width)
     coarse = shape.height // COARSE_STRIDE, shape.width // COARSE_STRIDE
     return {
         "log_density": np.full(maps, -np.log(height * width), np.float32),
         "variance": np.full(maps, LARGEST_VARIANCE, np.float32),
-        "luminance": np.zeros((1, 1, height, width), np.float32),
-        "drift": np.zeros((1, 2, *coarse), np.float32),
-        "hearing": np.zeros((1, HEARING_CHANNELS, *coarse), np.float32),
+        "luminance": np.zeros((cameras, 1, height, width), np.float32),
+        "drift": np.zeros((cameras, 2, *coarse), np.float32),
+        "hearing": np.zeros((cameras, HEARING_CHANNELS, *coarse), np.float32),
     }

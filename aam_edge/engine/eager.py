@@ -17,6 +17,7 @@ class EagerBackend:
     name = "eager"
     precision = "f32"
     device = "cpu"
+    binds_slowly = False
 
     def __init__(self, package: Package, threads: int = 1):
         torch.set_num_threads(threads)

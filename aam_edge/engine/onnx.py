@@ -21,6 +21,7 @@ class OnnxBackend:
     name = "onnx"
     precision = "f32"
     device = "cpu"
+    binds_slowly = False
 
     def __init__(self, package: Package, threads: int = 1):
         options = ort.SessionOptions()

@@ -18,6 +18,8 @@ class OpenvinoBackend:
 
     name = "openvino"
     device = "cpu"
+    binds_slowly = True
+    """It compiles for each shape: 0.7 s, several on a busy machine."""
 
     def __init__(self, package: Package, precision: str = "auto", threads: int = 1):
         try:

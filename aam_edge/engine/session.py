@@ -54,6 +54,7 @@ class Session:
         self._bound: dict[Shape, tuple[Buffers, Runner]] = {}
         self._source: tuple[int, int] | None = None
         self._last_ns: int | None = None
+        self._dt_s = 0.0
         self.backward_stamps = 0
         """Frames whose stamp did not rise."""
         self.network_s = 0.0
@@ -63,6 +64,12 @@ class Session:
 
     def step(self, observation: Observation) -> list[RawAttention]:
         """Takes one frame in; gives one reading a prompt."""
+        self.take_in(observation)
+        self.run()
+        return self.readings()
+
+    def take_in(self, observation: Observation) -> None:
+        """Puts a frame where the network reads it: the first of a step's three parts."""
         frame = observation.frame
         self._fit(frame.size)
         buffers = self._buffers
@@ -72,15 +79,26 @@ class Session:
             dst=buffers.image[0],
             interpolation=cv2.INTER_AREA,
         )
-        dt_s = self._elapsed(frame.capture_ns)
-        buffers.dt_s[0] = dt_s
+        self._dt_s = self._elapsed(frame.capture_ns)
+        buffers.dt_s[0] = self._dt_s
         buffers.ego[0] = STANDS_STILL if observation.ego is None else observation.ego
         self._listen(observation.sound)
+
+    def run(self) -> None:
+        """The second part: one pass of the network. `Passes` does it for several sessions."""
         start = time.perf_counter()
-        self._run(buffers.turn)
+        self._run(self._buffers.turn)
         self.network_s = time.perf_counter() - start
-        buffers.turn = 1 - buffers.turn
-        return [self._reading(n, dt_s) for n in range(len(self.prompts))]
+        self._buffers.turn = 1 - self._buffers.turn
+
+    def readings(self) -> list[RawAttention]:
+        """The third part: what the network says, one reading a prompt."""
+        return [self._reading(n, self._dt_s) for n in range(len(self.prompts))]
+
+    @property
+    def buffers(self) -> Buffers:
+        """Where the network reads and writes; there from the first frame on."""
+        return self._buffers
 
     def _reading(self, n: int, dt_s: float) -> RawAttention:
         """What the last step says for prompt n."""

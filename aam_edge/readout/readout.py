@@ -93,11 +93,12 @@ class Readout:
             for (camera, index), view in self._views.items()
         ]
 
-    def restore(self, state: list[dict[str, Any]]) -> None:
-        """Goes on from `state()`; views that are not in it are reset."""
-        self.reset()
+    def restore(self, state: list[dict[str, Any]], camera: str | None = None) -> None:
+        """Goes on from `state()`, of one camera or of all; views that are not in it are reset."""
+        self.reset(camera)
         for saved in state:
-            self._view(saved["camera"], saved["prompt_index"]).restore(saved)
+            if camera in (None, saved["camera"]):
+                self._view(saved["camera"], saved["prompt_index"]).restore(saved)
 
 
 class View:

@@ -86,15 +86,16 @@ def header(time_ns: int, camera: str) -> dict[str, Any]:
     return {"stamp": stamp(time_ns), "frame_id": optical_frame(camera)}
 
 
-def attention_entries(attention: Attention, heard_ns: int | None) -> Iterator[Entry]:
+def attention_entries(attention: Attention, taken: dict[str, Any]) -> Iterator[Entry]:
     """Everything that is said of one map.
 
     Args:
         attention: as it was published.
-        heard_ns: end of the sound that the network heard with it.
+        taken: how the network took the frame in: `heard_ns`, end of the sound that it heard with
+            it, and `together`, whether frames of other cameras were in the same pass.
     """
     before = f"prompt_{attention.prompt_index}/" if attention.prompt_index else ""
-    text = json.dumps(message_map(attention) | {"heard_ns": heard_ns}, allow_nan=False)
+    text = json.dumps(message_map(attention) | taken, allow_nan=False)
     yield before + MESSAGE, STRING, {"data": text}
     yield before + DENSITY, MULTI_ARRAY, array_message(attention.density, ("h", "w"))
     yield from shown_entries(attention)

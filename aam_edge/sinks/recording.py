@@ -146,9 +146,15 @@ class RecordingSink:
             self._state_due_s = now_s + self._config.state_s
             self._changes = changes
 
-    def offer_step(self, observation: Observation, attentions: Sequence[Attention]) -> None:
-        """What the network took in and what was published of it."""
-        step = Step(observation, tuple(attentions), self._state)
+    def offer_step(
+        self,
+        observation: Observation,
+        attentions: Sequence[Attention],
+        *,
+        together: bool = False,
+    ) -> None:
+        """What the network took in, beside others or not, and what was published of it."""
+        step = Step(observation, tuple(attentions), self._state, together)
         self._state = None
         # Behind a hole the state is another than a re-run has.
         self._wants_state = not self._queue.put(step)

@@ -23,6 +23,8 @@ class Step:
     observation: Observation
     attentions: tuple[Attention, ...]
     state: dict[str, Any] | None = None
+    together: bool = False
+    """Whether frames of other cameras were in the same pass of the network."""
 
     @property
     def size_bytes(self) -> int:
@@ -101,8 +103,9 @@ class StepWriter:
             ego = topics.array_message(step.observation.ego, ("row", "column"))
             entries.append((topics.EGO, topics.MULTI_ARRAY, ego))
         heard_ns = None if sound is None else sound.end_ns
+        taken = {"heard_ns": heard_ns, "together": step.together}
         for attention in step.attentions:
-            entries += topics.attention_entries(attention, heard_ns)
+            entries += topics.attention_entries(attention, taken)
         return entries + self._pictures(frame)
 
     def _news(self, frame: Frame, attentions: tuple[Attention, ...]) -> list[topics.Entry]:

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
+from collections.abc import Sequence
 from enum import Enum
 
 from aam_edge.config import SourceConfig
@@ -22,6 +24,9 @@ logger = logging.getLogger(__name__)
 FIRST_RETRY_S = 0.25
 OPEN_WITHIN_S = 30.0
 STOP_WITHIN_S = 0.5
+LATE_S = 1.0
+"""Of several sources, the others' time once one is open."""
+OPEN_POLL_S = 0.02
 
 
 class SourceState(str, Enum):
@@ -58,6 +63,7 @@ class Feed:
         self._stall_ns = round(config.stall_s * 1e9)
         self._retry_max_s = config.retry_max_s
         self._ready, self._stopped = threading.Event(), threading.Event()
+        self._is_late = False
         self._heard = self._seen = 0
         self._seen_ns: int | None = None
         self._thread = threading.Thread(target=_run, args=(self,), daemon=True)
@@ -65,13 +71,7 @@ class Feed:
 
     def start(self, timeout_s: float = OPEN_WITHIN_S) -> None:
         """Starts the thread and waits until the source is open; raises why it could not be."""
-        self._thread.start()
-        if not self._ready.wait(timeout_s):
-            self.stop()
-            values = f"{self.camera}: no answer for {timeout_s:g} s"
-            raise SourceError("source does not open", values, "check the device or address")
-        if self.failure is not None and not self.opened:
-            raise self.failure
+        start_all([self], timeout_s)
 
     def check(self, now_ns: int) -> None:
         """Notices a live source that is silent; to be called a few times a second.
@@ -102,7 +102,7 @@ class Feed:
         if self.state is not SourceState.LOST:
             self.lost += 1
             self.state = SourceState.LOST
-            if self.opened:  # else `start` raises it
+            if self.opened or self._is_late:  # else `start` raises it
                 logger.warning("source %s is lost: %s", self.camera, why)
 
     def _live(self) -> None:
@@ -119,6 +119,42 @@ class Feed:
             self._mailbox.put(item)
         elif self._ring is not None:
             self._ring.add(as_recorded(item))
+
+
+def start_all(feeds: Sequence[Feed], timeout_s: float = OPEN_WITHIN_S) -> None:
+    """Starts the threads and waits until the sources are open; raises why one could not be.
+
+    Once one is open, the others have a second more. Whoever is later is waited for no longer: it
+    comes when it comes, and a camera that fails then is opened again as one that is lost.
+    """
+    for feed in feeds:
+        feed._thread.start()
+    now_s = time.monotonic()
+    end_s = now_s + timeout_s
+    while waiting := [feed for feed in feeds if not feed._ready.is_set()]:
+        if len(waiting) < len(feeds):
+            end_s = min(end_s, now_s + LATE_S)
+        if now_s >= end_s:
+            break
+        waiting[0]._ready.wait(min(OPEN_POLL_S, end_s - now_s) if len(feeds) > 1 else timeout_s)
+        now_s = time.monotonic()
+    for feed in feeds:
+        if feed.failure is not None and not feed.opened:
+            raise feed.failure
+    _let_be(waiting, all_late=len(waiting) == len(feeds), timeout_s=timeout_s)
+
+
+def _let_be(late: Sequence[Feed], *, all_late: bool, timeout_s: float) -> None:
+    """Goes on without those that are not open yet; SourceError where that is all."""
+    if all_late and late:
+        for feed in late:
+            feed.stop()
+        values = f"{late[0].camera}: no answer for {timeout_s:g} s"
+        raise SourceError("source does not open", values, "check the device or address")
+    for feed in late:
+        feed._is_late = True
+        feed.error = f"{feed.camera} is not open yet"
+        logger.warning("source %s takes its time: going on without it", feed.camera)
 
 
 def _run(feed: Feed) -> None:
@@ -147,7 +183,7 @@ def _read_on(feed: Feed) -> None:
             _read_to_end(feed)
             return
         except SourceError as problem:
-            if not feed.opened or not feed._source.is_live:
+            if not (feed.opened or feed._is_late) or not feed._source.is_live:
                 raise
             feed._lose(str(problem))
         # It was back for a while, so this is a new loss.

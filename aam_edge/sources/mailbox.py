@@ -24,7 +24,7 @@ class Mailbox(Generic[T]):
     def __init__(
         self, room: int = 1, *, wait: bool = False, changed: threading.Condition | None = None
     ) -> None:
-        """`changed` is shared by boxes that are emptied together, see `take_any`."""
+        """`changed` is shared by boxes that are emptied together, see `take_ready`."""
         self._items: deque[T] = deque()
         self._room, self._wait = room, wait
         self._ended = False
@@ -64,10 +64,11 @@ class Mailbox(Generic[T]):
             self._changed.notify_all()
 
 
-def take_any(boxes: Sequence[Mailbox[T]], timeout_s: float) -> T | None:
-    """The next item of the first box that has one; the boxes share their `changed`.
+def take_ready(boxes: Sequence[Mailbox[T]], timeout_s: float) -> list[T]:
+    """The next item of each box that has one; the boxes share their `changed`.
 
-    Returns None if none came in time, raises Ended after the last item of all.
+    Waits only until one has one. Empty if none came in time; raises Ended after the last item of
+    all.
     """
     changed = boxes[0]._changed
     assert all(box._changed is changed for box in boxes), "boxes must share one condition"
@@ -77,9 +78,7 @@ def take_any(boxes: Sequence[Mailbox[T]], timeout_s: float) -> T | None:
 
     with changed:
         changed.wait_for(is_settled, timeout_s)
-        for box in boxes:
-            if box._items or len(boxes) == 1:
-                return box.take(0)
-        if all(box._ended for box in boxes):
+        items = [item for box in boxes if box._items and (item := box.take(0)) is not None]
+        if not items and all(box._ended for box in boxes):
             raise Ended
-        return None
+        return items

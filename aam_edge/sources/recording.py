@@ -128,6 +128,7 @@ class Found:
             ego=step.get("ego"),
             state=step.get("state"),
             camera=str(step.get("message", {}).get("camera", "")),
+            together=step["message"].get("together", False) is True if "message" in step else None,
         )
         return Frame(self.image, self.capture_ns, camera, frame_id, self._gap, self.jpeg, recorded)
 
