@@ -85,12 +85,12 @@ class Runtime:
     def _open(self, open_things: ExitStack) -> None:
         """Sinks first: a taken port is said before a camera is touched."""
         config = self._config
+        self._cameras = Cameras(config, open_things)
         self._sinks = self._open_sinks(open_things)
         self._model = Model(config.model, config.readout)
         open_things.callback(self._model.close)
         self._stream: Stream = self._model.stream(config.prompts, config.source.calibration)
         open_things.callback(self._stream.close)
-        self._cameras = Cameras(config, open_things)
         self._steering = Steering(self._stream, self.health, self._cameras.names)
         is_alone = len(self._cameras) == 1
         self._recall = Recall(self._stream, follows=config.source.as_recorded, is_alone=is_alone)
@@ -124,7 +124,7 @@ class Runtime:
         if config.ros.url != NONE:
             from aam_edge.sinks.ros import RosSink  # with all that ROS needs
 
-            ros = RosSink(config.ros, self.commands, is_alone=len(config.source.cameras) <= 1)
+            ros = RosSink(config.ros, self.commands, self._cameras.names)
             open_things.callback(ros.close)
             sinks.append(ros)
         self._recording = self._open_recording(open_things)

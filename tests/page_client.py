@@ -49,14 +49,35 @@ async def watching(
 
 async def picture(ws: ClientWebSocketResponse, *, is_seen: bool = True) -> dict[str, Any]:
     """The next picture: its header, with `jpeg` and `cells`."""
-    body = (await next_of(ws, WSMsgType.BINARY)).data
-    length = int.from_bytes(body[:4], "little")
-    header: dict[str, Any] = json.loads(body[4 : 4 + length])
-    rest = body[4 + length :]
+    while True:
+        header, rest = await binary(ws)
+        if "others" not in header:
+            break
     header["jpeg"], header["cells"] = rest[: header["jpeg_bytes"]], rest[header["jpeg_bytes"] :]
     if is_seen:
         await ws.send_json({"cmd": "seen"})
     return header
+
+
+async def others(ws: ClientWebSocketResponse) -> dict[str, bytes]:
+    """The next small pictures of the other cameras: JPEG by camera."""
+    while True:
+        header, rest = await binary(ws)
+        if "others" in header:
+            break
+    await ws.send_json({"cmd": "seen", "others": True})
+    pictures = {}
+    for other in header["others"]:
+        pictures[other["camera"]], rest = rest[: other["jpeg_bytes"]], rest[other["jpeg_bytes"] :]
+    assert not rest
+    return pictures
+
+
+async def binary(ws: ClientWebSocketResponse) -> tuple[dict[str, Any], bytes]:
+    """Header and rest of the next binary message."""
+    body = (await next_of(ws, WSMsgType.BINARY)).data
+    length = int.from_bytes(body[:4], "little")
+    return json.loads(body[4 : 4 + length]), body[4 + length :]
 
 
 async def answer(ws: ClientWebSocketResponse) -> dict[str, Any]:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 
 import numpy as np
 import pytest
+from rosbags.highlevel import AnyReader
 
 from aam_edge.config import Config, SourceConfig, load_config
 from aam_edge.engine.backend import Backend, Runner
@@ -16,18 +18,22 @@ from aam_edge.engine.catalog import open_backend
 from aam_edge.engine.package import find_package
 from aam_edge.engine.passes import Passes
 from aam_edge.engine.session import Session
-from aam_edge.errors import AamEdgeError, SourceError
-from aam_edge.messages import Frame, Health, Observation
+from aam_edge.errors import AamEdgeError, DataError, SourceError
+from aam_edge.messages import Frame, Health, Map, Observation
 from aam_edge.model_api import Model, load
+from aam_edge.recording.reader import Recording
 from aam_edge.runtime import Runtime
 from aam_edge.sources.camera import CameraSource
+from aam_edge.sources.catalog import camera_name
 from aam_edge.sources.faulty import FaultyDevice
+from aam_edge.sources.recording import picture_topic
 from aam_edge.sources.source import Source
 from tests.conftest import FRAME_NS, START_NS, scene
+from tests.recordings import Kept, densities, stream
 from tests.test_runtime import QUIET, Witness
 
 Frames = Callable[[int], Frame]
-DEADLINE_S = 20.0
+DEADLINE_S = 50.0
 
 
 class Counting:
@@ -69,7 +75,7 @@ def seen(session: Session, camera: str, k: int) -> None:
     session.take_in(Observation(frame_of(camera, k)))
 
 
-def densities(sessions: Sequence[Session]) -> list[np.ndarray]:
+def read_out(sessions: Sequence[Session]) -> list[Map]:
     return [session.readings()[0].density for session in sessions]
 
 
@@ -87,9 +93,9 @@ def test_cameras_share_a_pass_and_each_keeps_its_own_state(onnx: Backend) -> Non
             alone[c].run()
         assert passes.run([together[c] for c in ready]) == [len(ready)] * len(ready)
     assert counting.passes == [2, 3, 3, 2, 3, 3]
-    for one, other in zip(densities(together), densities(alone), strict=True):
+    for one, other in zip(read_out(together), read_out(alone), strict=True):
         np.testing.assert_allclose(one, other, atol=1e-7)
-    assert np.abs(densities(together)[0] - densities(together)[2]).max() > 1e-4
+    assert np.abs(read_out(together)[0] - read_out(together)[2]).max() > 1e-4
 
 
 def test_bits_of_a_shared_pass_do_not_depend_on_who_shares_it(onnx: Backend) -> None:
@@ -103,7 +109,7 @@ def test_bits_of_a_shared_pass_do_not_depend_on_who_shares_it(onnx: Backend) -> 
         passes.run(ready)
         seen(again, "a", k)
         assert passes.run([again], [True]) == [2]
-    np.testing.assert_array_equal(densities([again])[0], densities(sessions)[0])
+    np.testing.assert_array_equal(read_out([again])[0], read_out(sessions)[0])
 
 
 def test_who_was_alone_is_alone_again(onnx: Backend) -> None:
@@ -388,3 +394,47 @@ def test_stream_of_several_cameras_ends_after_so_many_frames() -> None:
     with running(devices, frames=7) as (witness, _, _failures):
         witness.wait_for(lambda: len(witness.attentions) == 7)
     assert len(witness.attentions) == 7
+
+
+@pytest.fixture(scope="module")
+def two(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Kept]:
+    """A recording of two cameras, of which one is asked for something else on the way."""
+    path = tmp_path_factory.mktemp("two") / "two.mcap"
+    settings = {
+        "source.cameras": ("synthetic", "demo"),
+        "source.size": "640x480",
+        "source.mic": "none",
+        "record.file": str(path),
+        "record.state_s": 0.2,
+        "frames": 30,
+    }
+    return path, stream("", settings)[0]
+
+
+def test_each_camera_of_a_recording_has_its_topics_and_is_read_alone(
+    two: tuple[Path, Kept],
+) -> None:
+    path, kept = two
+    with AnyReader([path]) as bag:
+        found = {connection.topic for connection in bag.connections}
+    assert {f"/aam/camera_{name}/image/compressed" for name in ("synthetic", "demo")} <= found
+    assert {f"/aam/camera_{name}/targets" for name in ("synthetic", "demo")} <= found
+    with Recording(path) as recording:
+        assert picture_topic(recording, "demo") == "/aam/camera_demo/image/compressed"
+        with pytest.raises(DataError, match=r"no such camera .*two.mcap#back.: give one of /aam"):
+            picture_topic(recording, "back")
+    assert camera_name(f"{path}#demo") == "demo"
+    assert {a.camera for a in kept.attentions} == {"synthetic", "demo"}
+
+
+@pytest.mark.parametrize("alone", [True, False])
+def test_cameras_of_a_recording_run_again_give_the_same_bits(
+    two: tuple[Path, Kept], alone: bool
+) -> None:
+    path, kept = two
+    cameras = ("demo",) if alone else ("demo", "synthetic")
+    again, _ = stream("", {"source.cameras": tuple(f"{path}#{name}" for name in cameras)})
+    for name in cameras:
+        mine, theirs = ([a for a in k.attentions if a.camera == name] for k in (again, kept))
+        assert len(mine) == len(theirs) > 5
+        assert densities(mine) == densities(theirs)

@@ -21,7 +21,7 @@ from yarl import URL
 from aam_edge.sinks.page import PageSink
 from aam_edge.sinks.page_viewer import UNSEEN_AT_MOST, Pace
 from tests.browser import HEALTH, Scene, make_attention, make_frame, wait_for
-from tests.page_client import answer, next_of, offer, open_sink, picture, run, watching
+from tests.page_client import answer, next_of, offer, open_sink, others, picture, run, watching
 
 
 @pytest.fixture
@@ -183,6 +183,29 @@ def test_browser_chooses_camera_and_prompt(sink: PageSink) -> None:
             await ws.send_json({"cmd": "look", "camera": "right", "index": 8})
             shown = await picture(ws)
             assert shown["attention"]["prompt"] == "prompt 0", "there is no prompt 8"
+
+    run(work)
+
+
+def test_other_cameras_are_shown_small_with_their_maps(sink: PageSink) -> None:
+    async def work(session: ClientSession) -> None:
+        async with watching(session, sink) as ws:
+            for camera in ("left", "right", "back"):
+                offer(sink, 1, camera)
+            assert (await picture(ws))["camera"] == "left"
+            while set(shown := await others(ws)) != {"right", "back"}:
+                offer(sink, 2, "right")
+                offer(sink, 2, "back")
+            small = cv2.imdecode(np.frombuffer(shown["back"], np.uint8), cv2.IMREAD_COLOR)
+            assert small is not None
+            assert small.shape == (150, 200, 3)
+            # Where attention is the picture is drawn over.
+            assert np.abs(small[45, 50].astype(int) - small[140, 190]).max() > 40
+            await ws.send_json({"cmd": "look", "camera": "right", "index": 0})
+            assert (await answer(ws))["ok"]
+            offer(sink, 3, "left")
+            while set(await others(ws)) != {"left", "back"}:
+                offer(sink, 4, "left")
 
     run(work)
 

@@ -6,7 +6,7 @@ import base64
 import json
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
@@ -68,11 +68,11 @@ def offer(sink: RosSink, *shown: Attention) -> None:
 
 @contextmanager
 def sink_of(
-    server: RosBridge | str, *, is_alone: bool = True, **settings: Any
+    server: RosBridge | str, *, cameras: Sequence[str] = ("0",), **settings: Any
 ) -> Iterator[RosSink]:
     url = server if isinstance(server, str) else server.url
     config = RosConfig(url=url, retry_max_s=0.2, **settings)
-    sink = RosSink(config, Commands(), is_alone=is_alone)
+    sink = RosSink(config, Commands(), cameras)
     try:
         if isinstance(server, RosBridge):
             wait_for(lambda: sink.state() == "ok", "connection")
@@ -149,7 +149,7 @@ def test_mono8_map_is_scaled_to_its_peak() -> None:
 
 def test_namespace_frame_several_cameras_and_prompts_have_their_names() -> None:
     names = {"namespace": "robot/head", "frame_id": "head_optical"}
-    with RosBridge() as server, sink_of(server, is_alone=False, **names) as sink:
+    with RosBridge() as server, sink_of(server, cameras=("left-eye", "0"), **names) as sink:
         offer(sink, attention(camera="video-2"), attention(camera="video-2", prompt_index=1))
         offer(sink, attention())
         server.wait(lambda: server.messages["/robot/head/camera_0/gaze"], "second camera")
@@ -254,6 +254,38 @@ def test_prompt_and_reset_come_in_by_the_door_of_all_commands(ros: int) -> None:
             wait_for(lambda: taken, "prompt")
             assert taken == [{"cmd": "set_prompt", "prompt": "search for cup"}]
             assert server.call("/aam/reset") == {"success": True, "message": ""}
+            assert taken[-1] == {"cmd": "reset"}
+        finally:
+            sink.close()
+            stop.set()
+            thread.join()
+
+
+def test_prompt_and_reset_of_one_of_several_cameras() -> None:
+    commands, taken, stop = Commands(), list[Command](), threading.Event()
+
+    def execute(command: Command) -> Answer:
+        taken.append(command)
+        return {"ok": True}
+
+    def loop() -> None:
+        while not stop.wait(0.01):
+            commands.execute(execute)
+
+    thread = threading.Thread(target=loop)
+    thread.start()
+    with RosBridge() as server:
+        sink = RosSink(RosConfig(url=server.url), commands, ("left-eye", "right"))
+        try:
+            topic = "/aam/camera_left_eye/prompt"
+            server.wait(lambda: server.has_subscriber(topic), "subscription")
+            server.publish(topic, "std_msgs/String", {"data": "search for cup"})
+            wait_for(lambda: taken, "prompt")
+            expected = {"cmd": "set_prompt", "prompt": "search for cup", "camera": "left-eye"}
+            assert taken == [expected]
+            server.call("/aam/camera_right/reset")
+            assert taken[-1] == {"cmd": "reset", "camera": "right"}
+            server.call("/aam/reset")
             assert taken[-1] == {"cmd": "reset"}
         finally:
             sink.close()

@@ -59,6 +59,12 @@ class Latest:
             first = next(iter(self._slots), "")
             return self._slots.get(first if camera is None else camera)
 
+    def others(self, camera: str | None) -> list[Shown]:
+        """The newest of all cameras but one; None is the camera that came first."""
+        with self._lock:
+            left_out = next(iter(self._slots), "") if camera is None else camera
+            return [shown for name, shown in self._slots.items() if name != left_out]
+
     def cameras(self) -> list[str]:
         with self._lock:
             return list(self._slots)
@@ -116,9 +122,9 @@ class PageServer:
         shown = self.latest.get(None)
         first = None if shown is None else shown.frame.camera
         for viewer in self._viewers:
-            if camera == (viewer.camera or first):
-                viewer.pace.offer(now_s)
-                viewer.plan()
+            is_looked_at = camera == (viewer.camera or first)
+            (viewer.pace if is_looked_at else viewer.others).offer(now_s)
+            viewer.plan()
 
     def report(self, health: Health) -> None:
         """There is a new health report."""
@@ -198,6 +204,8 @@ class PageServer:
                     await ws.send_str(text)
                 if viewer.pace.delay_s(loop.time()) == 0:
                     await self._send_picture(viewer, ws)
+                if viewer.others.delay_s(loop.time()) == 0:
+                    await self._send_others(viewer, ws)
                 viewer.plan()
         except ConnectionError:
             pass  # the browser has gone
@@ -210,6 +218,11 @@ class PageServer:
             cameras = self.latest.cameras()
             await ws.send_bytes(page_wire.picture_message(shown, jpeg, viewer.index, cameras))
         viewer.pace.end()
+
+    async def _send_others(self, viewer: Viewer, ws: web.WebSocketResponse) -> None:
+        viewer.others.begin(asyncio.get_running_loop().time())
+        await ws.send_bytes(page_wire.others_message(self.latest.others(viewer.camera)))
+        viewer.others.end()
 
     async def _read(self, viewer: Viewer, ws: web.WebSocketResponse) -> None:
         async for message in ws:
@@ -231,7 +244,7 @@ class PageServer:
             await ws.send_str(page_wire.answer_message(answer, request))
             return
         if command["cmd"] == "seen":
-            viewer.pace.seen()
+            (viewer.others if command["others"] else viewer.pace).seen()
             viewer.plan()
         elif command["cmd"] == "look":
             answer = self._look(viewer, command["camera"], command["index"])

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import math
 
+OTHERS_FPS = 2.0
+"""How often a browser gets small pictures of the cameras that it does not look at."""
 UNSEEN_AT_MOST = 2
 """Pictures on the way to one browser. The kernel alone would take megabytes, seconds late."""
 
@@ -64,6 +66,8 @@ class Viewer:
 
     def __init__(self, fps: float) -> None:
         self.pace = Pace(fps)
+        self.others = Pace(OTHERS_FPS)
+        """Of the small pictures of the other cameras."""
         self.camera: str | None = None
         """None is the first camera."""
         self.index = 0
@@ -77,9 +81,16 @@ class Viewer:
     def plan(self) -> None:
         """Sets `changed` when the newest picture's time comes."""
         loop = asyncio.get_running_loop()
-        delay_s = self.pace.delay_s(loop.time())
-        if delay_s is not None and self._timer is None:
-            self._timer = loop.call_later(delay_s, self._wake)
+        both = [pace.delay_s(loop.time()) for pace in (self.pace, self.others)]
+        delays_s = [delay_s for delay_s in both if delay_s is not None]
+        if not delays_s:
+            return
+        due_s = loop.time() + min(delays_s)
+        if self._timer is not None and due_s < self._timer.when():
+            self._timer.cancel()
+            self._timer = None
+        if self._timer is None:
+            self._timer = loop.call_at(due_s, self._wake)
 
     def forget(self) -> None:
         """The browser is gone."""

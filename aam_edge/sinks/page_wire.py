@@ -11,15 +11,23 @@ Server to browser, binary: one picture with the map of the prompt that this brow
 The root gives the dark end of the map, where most cells are, its share of the 255 steps. Targets
 and gaze are in pixels of the source picture, as everywhere.
 
+Where there are several cameras, twice a second, binary: small pictures of those that this browser
+does not look at, each with its first map drawn over it.
+
+    4 bytes      n
+    n bytes      header, JSON: {"others": [{camera, jpeg_bytes}, ...]}
+    jpeg_bytes   of each, one behind the other
+
 Server to browser, text, JSON: {"type": "health", ...} once a second, and one
 {"type": "answer", "id": ..., "ok": true | false, "error": ...} to each message but `seen`.
 
 Browser to server, text, JSON, at most MESSAGE_BYTES:
 
-    {"cmd": "seen"}                                   a picture was drawn, the next may come
+    {"cmd": "seen", "others": false}                  what came was drawn, the next may come
     {"cmd": "look", "camera": "0", "index": 1}        what this browser wants to see
     {"cmd": "set_prompt", "prompt": ..., "index": 0}  these four go to the loop, like those of the
-    {"cmd": "reset" | "pause" | "resume"}             control socket; any message may carry an id
+    {"cmd": "reset" | "pause" | "resume"}             control socket, where they may name a camera;
+                                                      any message may carry an id
 """
 
 from __future__ import annotations
@@ -44,6 +52,8 @@ PROMPT_CHARACTERS = 500
 """Fewer than elsewhere: every message in JSON must fit, escapes and all."""
 TO_LOOP = ("set_prompt", "reset", "pause", "resume")
 TO_SERVER = ("seen", "look")
+SMALL_WIDTH = 200
+"""Pixels along the longer side of the pictures of the other cameras."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -103,6 +113,28 @@ def picture_message(shown: Shown, jpeg: bytes, index: int, cameras: Sequence[str
     return b"".join((len(text).to_bytes(4, "little"), text, jpeg, cells))
 
 
+def others_message(others: Sequence[Shown]) -> bytes:
+    """The binary message of small pictures with their maps."""
+    jpegs = [small_jpeg(shown) for shown in others]
+    named = [
+        {"camera": shown.frame.camera, "jpeg_bytes": len(jpeg)}
+        for shown, jpeg in zip(others, jpegs, strict=True)
+    ]
+    text = _to_json({"others": named}).encode()
+    return b"".join((len(text).to_bytes(4, "little"), text, *jpegs))
+
+
+def small_jpeg(shown: Shown) -> bytes:
+    """The picture with the map of its first prompt, SMALL_WIDTH pixels along its longer side."""
+    size = [max(1, round(s * SMALL_WIDTH / max(shown.frame.size))) for s in shown.frame.size]
+    image = np.asarray(cv2.resize(shown.frame.image, size, interpolation=cv2.INTER_AREA), np.uint8)
+    if shown.attentions:
+        image = shown.attentions[0].heatmap(image)
+    is_done, data = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, 70])
+    assert is_done, "any uint8 picture has a JPEG"
+    return bytes(data)
+
+
 def health_message(health: Health) -> str:
     """The text message of a health report."""
     return _to_json({"type": "health"} | asdict(health))
@@ -128,18 +160,24 @@ def check_request(request: Any) -> Command:
     name = request.get("cmd") if isinstance(request, dict) else None
     if name not in TO_LOOP + TO_SERVER:
         raise ValueError(f"cmd must be one of {', '.join(TO_LOOP + TO_SERVER)}")
+    if name == "seen":
+        return {"cmd": name, "others": request.get("others") is True}
+    camera = request.get("camera")
+    if camera is not None and not isinstance(camera, str):
+        raise ValueError("camera must be a name")
+    whose = {} if camera is None else {"camera": camera}
     if name not in ("set_prompt", "look"):
-        return {"cmd": name}
+        return {"cmd": name} | whose
     index = request.get("index", 0)
     if type(index) is not int or index < 0:
         raise ValueError("index must be 0 or more")
     if name == "look":
-        return {"cmd": name, "camera": request.get("camera"), "index": index}
+        return {"cmd": name, "camera": camera, "index": index}
     try:
         prompt = checked_prompt(request.get("prompt"), PROMPT_CHARACTERS)
     except UsageError as problem:
         raise ValueError(str(problem)) from problem
-    return {"cmd": name, "prompt": prompt, "index": index}
+    return {"cmd": name, "prompt": prompt, "index": index} | whose
 
 
 def _numbers_of(attention: Attention) -> dict[str, Any]:

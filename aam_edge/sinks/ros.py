@@ -12,11 +12,12 @@ import logging
 import threading
 import time
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
 
-from aam_edge.commands import Commands
+from aam_edge.commands import Command, Commands
 from aam_edge.config import RosConfig
 from aam_edge.messages import Attention, Frame, Health
 from aam_edge.recording import topics
@@ -45,10 +46,12 @@ class RosSink:
 
     name = "ros"
 
-    def __init__(self, config: RosConfig, commands: Commands, *, is_alone: bool = True) -> None:
-        """`is_alone`: there is one camera, whose name then stands in no topic."""
+    def __init__(
+        self, config: RosConfig, commands: Commands, cameras: Sequence[str] = ("camera",)
+    ) -> None:
+        """`cameras`: their names; of one alone the name stands in no topic."""
         self.dropped = 0
-        self._config, self._commands, self._is_alone = config, commands, is_alone
+        self._config, self._commands, self._is_alone = config, commands, len(cameras) == 1
         self._context = Context(config.url, retry_max_s=config.retry_max_s)
         self._context.init([])
         self._node = Node(NODE, context=self._context, namespace=config.namespace)
@@ -59,8 +62,9 @@ class RosSink:
         self._publishers: dict[str, Publisher] = {}
         self._targets: dict[str, TargetsTopic] = {}
         self._trouble = ""
-        self._node.create_subscription(message("std_msgs/String"), "prompt", self._set_prompt, 1)
-        self._node.create_service(service("std_srvs/Trigger"), "reset", self._reset)
+        self._take_commands("", None)
+        for camera in () if self._is_alone else cameras:
+            self._take_commands(self._prefix(camera), camera)
         self._news = self._node.create_guard_condition(self._publish_all)
         self._executor = SingleThreadedExecutor(context=self._context)
         self._executor.add_node(self._node)
@@ -122,7 +126,7 @@ class RosSink:
     def _publish_map(self, attention: Attention) -> None:
         """Everything of one map; it counts as dropped when any part of it was."""
         before = self._bridge.dropped
-        prefix = topics.camera_prefix("", attention.camera, is_alone=self._is_alone).lstrip("/")
+        prefix = self._prefix(attention.camera)
         for topic, kind, tree in topics.shown_entries(attention):
             if self._config.frame_id is not None:
                 tree["header"]["frame_id"] = self._config.frame_id
@@ -154,13 +158,26 @@ class RosSink:
             self._targets[topic] = TargetsTopic(self._node, topic)
         return self._targets[topic]
 
-    def _set_prompt(self, text: Any) -> None:
-        answer = self._commands.submit({"cmd": "set_prompt", "prompt": text.data}, ANSWER_S)
+    def _prefix(self, camera: str) -> str:
+        """What stands before a camera's topics, below the namespace."""
+        return topics.camera_prefix("", camera, is_alone=self._is_alone).lstrip("/")
+
+    def _take_commands(self, prefix: str, camera: str | None) -> None:
+        """Prompt and reset of a camera, or of all."""
+        whose = {} if camera is None else {"camera": camera}
+        set_prompt, reset = partial(self._set_prompt, whose), partial(self._reset, whose)
+        text, trigger = message("std_msgs/String"), service("std_srvs/Trigger")
+        self._node.create_subscription(text, f"{prefix}prompt", set_prompt, 1)
+        self._node.create_service(trigger, f"{prefix}reset", reset)
+
+    def _set_prompt(self, whose: Command, text: Any) -> None:
+        command = {"cmd": "set_prompt", "prompt": text.data} | whose
+        answer = self._commands.submit(command, ANSWER_S)
         if not answer["ok"]:
             logger.warning("prompt from ROS is refused: %s", answer["error"])
 
-    def _reset(self, request: Any, response: Any) -> Any:
-        answer = self._commands.submit({"cmd": "reset"}, ANSWER_S)
+    def _reset(self, whose: Command, request: Any, response: Any) -> Any:
+        answer = self._commands.submit({"cmd": "reset"} | whose, ANSWER_S)
         response.success, response.message = answer["ok"], str(answer.get("error", ""))
         return response
 

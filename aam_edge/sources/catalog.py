@@ -54,16 +54,24 @@ def make_source(
         from aam_edge.sources.ros import RosSource  # with all that ROS needs
 
         return RosSource(spec.removeprefix(ROS), config, camera)
-    path = Path(spec)
+    path, channel = split_channel(spec)
     if not spec or not path.exists():
         raise SourceError("no such camera or file", shown(spec), f"give one of {KINDS}")
     if path.suffix.lower() == ".mcap" and not path.is_dir():
         from aam_edge.sources.recording import RecordingSource  # with the mcap library
 
-        return RecordingSource(path, config, camera)
+        return RecordingSource(path, config, camera, channel)
     if path.is_dir() or is_picture(path):
         return FolderSource(path, config, camera)
     return MediaSource(spec, config, camera)
+
+
+def split_channel(spec: str) -> tuple[Path, str]:
+    """`run.mcap#head` to the file and which of its cameras is meant; empty where none is named."""
+    name, is_named, channel = spec.rpartition("#")
+    if is_named and name.lower().endswith(".mcap") and not Path(spec).exists():
+        return Path(name), channel
+    return Path(spec), ""
 
 
 def device_path(spec: str) -> str | None:
@@ -85,7 +93,8 @@ def camera_name(spec: str) -> str:
     elif device_path(spec):
         name = spec.rpartition("/")[2]
     else:
-        name = Path(spec).stem
+        path, channel = split_channel(spec)
+        name = channel or path.stem
     return re.sub(r"[^A-Za-z0-9_-]+", "-", name).strip("-") or "camera"
 
 

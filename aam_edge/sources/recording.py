@@ -41,9 +41,10 @@ class RecordingSource:
 
     is_live = False
 
-    def __init__(self, path: Path, config: SourceConfig, camera: str):
+    def __init__(self, path: Path, config: SourceConfig, camera: str, channel: str = ""):
+        """`channel`: which of the recorded cameras, by its name or by its topic of pictures."""
         self.camera = camera
-        self._path, self._config = path, config
+        self._path, self._config, self._channel = path, config, channel
         self._pacer = Pacer(config.pace)
         self._recording: Recording | None = None
         self._items: Iterator[Frame | Sound] = iter(())
@@ -57,7 +58,7 @@ class RecordingSource:
         index = self._recording.index
         if not index.is_whole:
             logger.warning("%s was not closed: playing what is whole of it", self._path)
-        self._topic = picture_topic(self._recording)
+        self._topic = picture_topic(self._recording, self._channel)
         self._items = self._play()
         self._pacer.start()
 
@@ -213,17 +214,28 @@ def raw_picture(message: dict[str, Any]) -> Image:
     return plain.copy() if code is None else np.asarray(cv2.cvtColor(plain, code), np.uint8)
 
 
-def picture_topic(recording: Recording) -> str:
-    """The topic with the pictures: our own first, else the first of the file; raises DataError."""
+def picture_topic(recording: Recording, channel: str = "") -> str:
+    """The topic with the pictures: our own first, else the first of the file; raises DataError.
+
+    `channel` is the name of a camera of ours, or a topic.
+    """
     types = recording.types
     known = [topic for topic, kind in types.items() if kind in (COMPRESSED, RAW)]
     ours = [t for t in known if t.endswith(f"/{topics.IMAGE}")]
     others = [t for t in known if not t.endswith(("/attention/compressed", f"/{topics.INPUT}"))]
-    if not (ours or others):
+    found = ours or others
+    if not found:
         shown = ", ".join(sorted(types)[:4]) or "no topics"
         todo = "give a recording with sensor_msgs pictures"
         raise DataError("recording has no pictures", f"{recording.path}: {shown}", todo)
-    chosen = (ours or others)[0]
-    if len(ours or others) > 1:
-        logger.warning("%s has several cameras: taking %s", recording.path, chosen)
-    return chosen
+    if channel:
+        ending = f"/{topics.camera_prefix('', channel, is_alone=False).lstrip('/')}{topics.IMAGE}"
+        named = [topic for topic in known if topic == channel or topic.endswith(ending)]
+        if not named:
+            values, todo = f"{recording.path}#{channel}", f"give one of {', '.join(found)}"
+            raise DataError("recording has no such camera", values, todo)
+        return named[0]
+    if len(found) > 1:
+        named_so = f"{recording.path}#{found[1]}"
+        logger.warning("several cameras: taking %s; another is %s", found[0], named_so)
+    return found[0]

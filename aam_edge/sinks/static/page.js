@@ -90,10 +90,11 @@ function hear(message) {
 // ---- pictures --------------------------------------------------------------------------------------
 
 async function receive(socket, buffer) {
+  const length = new DataView(buffer).getUint32(0, true);
+  const header = JSON.parse(new TextDecoder().decode(new Uint8Array(buffer, 4, length)));
+  if (header.others) return receiveOthers(socket, header.others, buffer, 4 + length);
   const turn = ++page.received;
   try {
-    const length = new DataView(buffer).getUint32(0, true);
-    const header = JSON.parse(new TextDecoder().decode(new Uint8Array(buffer, 4, length)));
     const jpeg = new Uint8Array(buffer, 4 + length, header.jpeg_bytes);
     const cells = new Uint8Array(buffer, 4 + length + header.jpeg_bytes);
     const picture = await createImageBitmap(new Blob([jpeg], { type: "image/jpeg" }));
@@ -105,6 +106,43 @@ async function receive(socket, buffer) {
     // Said only now: a browser that cannot keep up gets fewer pictures, not older ones.
     if (socket.readyState === WebSocket.OPEN) socket.send('{"cmd":"seen"}');
   }
+}
+
+// Small pictures of the cameras that are not looked at; a click looks.
+async function receiveOthers(socket, others, buffer, start) {
+  const list = $("others");
+  try {
+    list.hidden = others.length === 0;
+    while (list.children.length > others.length) list.lastChild.remove();
+    while (list.children.length < others.length) list.append(makeOther());
+    for (const [i, other] of others.entries()) {
+      const jpeg = new Uint8Array(buffer, start, other.jpeg_bytes);
+      start += other.jpeg_bytes;
+      showOther(list.children[i].firstChild, other.camera, await createImageBitmap(new Blob([jpeg], { type: "image/jpeg" })));
+    }
+  } finally {
+    if (socket.readyState === WebSocket.OPEN) socket.send('{"cmd":"seen","others":true}');
+  }
+}
+
+function showOther(button, camera, picture) {
+  const [canvas, name] = button.children;
+  [canvas.width, canvas.height] = [picture.width, picture.height];
+  canvas.getContext("2d").drawImage(picture, 0, 0);
+  picture.close();
+  const state = page.health?.source_state[camera] ?? "live";
+  button.dataset.camera = camera;
+  button.classList.toggle("is-bad", state !== "live");
+  name.textContent = state === "live" ? camera : `${camera}: ${state}`;
+}
+
+function makeOther() {
+  const [item, button] = [make("li"), make("button")];
+  button.type = "button";
+  button.append(make("canvas"), make("span"));
+  button.addEventListener("click", () => { page.camera = button.dataset.camera; look(); });
+  item.append(button);
+  return item;
 }
 
 function showPicture(picture, header, cells) {
@@ -195,7 +233,9 @@ function showSystem(health) {
   const stages = Object.entries(health.stages_ms).map(([name, ms]) => `${name} ${number(ms, 1)}`);
   const places = Object.entries(health.dropped).filter(([, count]) => count > 0);
   const rows = [
-    ...Object.entries(health.source_state).map(([name, state]) => [`camera ${name}`, state, ["lost"].includes(state)]),
+    ...Object.entries(health.source_state).map(([name, state]) => [
+      `camera ${name}`, cameraWords(state, health.cameras?.[name]), state === "lost",
+    ]),
     ["engine", [health.engine, health.device].filter(Boolean).join(", ")],
     ["model", page.header?.attention?.model || "–"],
     ["stages", stages.length ? `${stages.join(", ")} ms` : "–"],
@@ -209,6 +249,10 @@ function showSystem(health) {
     [term.textContent, text.textContent] = [name, value];
     return [term, text];
   }));
+}
+
+function cameraWords(state, camera) {
+  return camera ? `${state}, ${number(camera.rate_hz, 1)} maps/s` : state;
 }
 
 function showWarnings(warnings) {
