@@ -117,7 +117,9 @@ class EgoConfig:
     source: Literal["none", "picture", "gyro"] = setting(
         "none", "picture: from points of the picture; gyro: needs --calibration and ego.imu"
     )
-    gyro: str | None = setting(None, "log of the gyro, CSV: time_s or time_ns, wx, wy, wz (rad/s)")
+    gyro: str | None = setting(
+        None, "ros:/topic of Imu, a recording, or CSV: time_s or time_ns, wx, wy, wz (rad/s)"
+    )
     imu: tuple[str, ...] = setting(
         (), "YAML of aam-edge calibrate imu; CAMERA=FILE for one of several cameras"
     )

@@ -21,7 +21,7 @@ import cv2
 from aam_edge.cameras import Cameras, SourceMaker
 from aam_edge.commands import Commands
 from aam_edge.config import Config
-from aam_edge.ego.catalog import EgoSources
+from aam_edge.ego.catalog import DEFAULT_URL, EgoSources
 from aam_edge.engine.size import shrink
 from aam_edge.errors import AamEdgeError, SourceError
 from aam_edge.messages import Attention, Frame, Health, Observation
@@ -94,7 +94,8 @@ class Runtime:
         self._steering = Steering(self._stream, self.health, self._cameras.names)
         is_alone = len(self._cameras) == 1
         self._recall = Recall(self._stream, follows=config.source.as_recorded, is_alone=is_alone)
-        self._cameras.open(self._make_source, EgoSources(config.ego, self._stream.bearings.lens).of)
+        self._ego = self._open_ego(open_things)
+        self._cameras.open(self._make_source, self._ego.of)
         if self._recording is not None:
             self._begin_recording(self._recording)
         self._deadline_ns = None
@@ -104,6 +105,13 @@ class Runtime:
         logger.info("streaming %s with %s on %s", names, config.model.name, engine)
         for warning in self._troubles():
             logger.warning("%s", warning)
+
+    def _open_ego(self, open_things: ExitStack) -> EgoSources:
+        config = self._config
+        bridge = config.source.bridge or (config.ros.url if config.ros.url != NONE else DEFAULT_URL)
+        ego = EgoSources(config.ego, self._stream.bearings.lens, bridge=bridge)
+        open_things.callback(ego.close)
+        return ego
 
     def _open_sinks(self, open_things: ExitStack) -> list[Sink]:
         config, sinks = self._config, list[Sink]()
@@ -203,6 +211,8 @@ class Runtime:
             self._recall.before(frame)
         observations = [self._cameras.named(frame.camera).observe(frame) for frame in frames]
         if self._recording is not None:
+            captured_ns = max(frame.capture_ns for frame in frames)
+            self._recording.offer_gyro(self._ego.new_samples(captured_ns))
             self._recording.before_step(self._stream.state, self._steering.changes)
         readings = self._stream.step_together(observations)
         thought, network_s = time.perf_counter(), self._stream.network_s
@@ -273,7 +283,7 @@ class Runtime:
     def _troubles(self) -> list[str]:
         """What is wrong, but for the prompts, which the stream tells of itself."""
         warnings = [f"{c.name}: {c.feed.error}" for c in self._cameras if c.feed.error]
-        warnings += self._stream.bearings.troubles
+        warnings += self._stream.bearings.troubles + self._ego.troubles
         warnings += self._steering.troubles
         asked = [prompt for prompt in self._stream.prompts if prompt != FREE_VIEWING]
         if asked and not self._model.package.follows_prompts:

@@ -25,6 +25,15 @@ SHARED: dict[str, Fields] = {
         "pose": "geometry_msgs/Pose",
         "covariance": "float64[36]",
     },
+    "sensor_msgs/Imu": {
+        "header": "std_msgs/Header",
+        "orientation": "geometry_msgs/Quaternion",
+        "orientation_covariance": "float64[9]",
+        "angular_velocity": "geometry_msgs/Vector3",
+        "angular_velocity_covariance": "float64[9]",
+        "linear_acceleration": "geometry_msgs/Vector3",
+        "linear_acceleration_covariance": "float64[9]",
+    },
     "sensor_msgs/Image": {
         "header": "std_msgs/Header",
         "height": "uint32",

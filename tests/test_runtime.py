@@ -17,7 +17,7 @@ from aam_edge.sources.camera import CameraSource
 from aam_edge.sources.faulty import FaultyDevice
 from aam_edge.sources.source import Source
 
-DEADLINE_S = 20.0
+DEADLINE_S = 45.0
 QUIET = {"page.listen": "none", "zmq.pub": "none", "zmq.control": "none", "model.engine": "onnx"}
 
 

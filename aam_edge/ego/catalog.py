@@ -3,33 +3,94 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from aam_edge.camera_yaml import ANY_CAMERA, by_camera
 from aam_edge.config import EgoConfig
 from aam_edge.ego.ego_motion import EgoMotion, GyroFrom, GyroMotion, Lens
+from aam_edge.ego.gyro import Gyro, Rate
 from aam_edge.ego.gyro_log import read_gyro_log
 from aam_edge.ego.imu_yaml import ImuMount, read_imu_yaml
 from aam_edge.ego.picture_motion import PictureMotion
 from aam_edge.errors import UsageError
 
+if TYPE_CHECKING:
+    from aam_edge.ego.ros_gyro import RosGyro
+
+ROS = "ros:"
+DEFAULT_URL = "ws://127.0.0.1:9090"
+
 
 class EgoSources:
-    """Reads the files once; each camera then gets a state of its own."""
+    """Opens gyro and files once; each camera then gets a state of its own."""
 
-    def __init__(self, config: EgoConfig, lens: Lens, live: GyroFrom | None = None) -> None:
+    def __init__(
+        self,
+        config: EgoConfig,
+        lens: Lens,
+        live: GyroFrom | None = None,
+        *,
+        bridge: str = DEFAULT_URL,
+    ) -> None:
         """Raises UsageError or DataError where something is missing or wrong.
 
         Args:
             config: settings.
             lens: where a camera's calibration comes from.
-            live: a gyro that is there already; otherwise `config.gyro` is the file of its log.
+            live: a gyro that is there already; otherwise `config.gyro` says where it is.
+            bridge: where rosbridge is, for a gyro on a topic.
         """
         self._config, self._lens = config, lens
         self._mounts: dict[str, ImuMount] = {}
-        self._gyro_from = live
+        self._listener: RosGyro | None = None
+        self._taken_ns = 0
+        self._gyro: Gyro | None = None
         if config.source == "gyro":
             self._mounts = {key: read_imu_yaml(file) for key, file in by_camera(config.imu).items()}
-            self._gyro_from = live or self._log()
+            if live is None and config.gyro is None:
+                todo = "add --set ego.gyro=log.csv, run.mcap or ros:/imu/data"
+                raise UsageError("gyro is not given", "ego.source=gyro", todo)
+        self._gyro_from = live or self._open(bridge)
+
+    def _open(self, bridge: str) -> GyroFrom | None:
+        spec = self._config.gyro
+        if spec is None:
+            return None
+        if spec.startswith(ROS):
+            from aam_edge.ego.ros_gyro import RosGyro  # with all that ROS needs
+
+            listener = self._listener = RosGyro(spec.removeprefix(ROS), bridge)
+            return lambda _: listener.gyro
+        if spec.lower().endswith(".mcap"):
+            from aam_edge.ego.gyro_recording import read_gyro_recording  # with the mcap library
+
+            return read_gyro_recording(Path(spec)).gyro
+        return read_gyro_log(Path(spec)).gyro
+
+    def new_samples(self, capture_ns: int) -> list[tuple[int, Rate]]:
+        """What the gyro said since the last call up to a frame, UNIX nanoseconds and rad/s.
+
+        Empty without a gyro. The first call gives what lies within a second before the frame.
+        """
+        if self._gyro_from is None:
+            return []
+        if self._gyro is None:
+            self._gyro = self._gyro_from(capture_ns)
+            self._taken_ns = capture_ns - 1_000_000_000
+        samples = self._gyro.between(self._taken_ns, capture_ns)
+        self._taken_ns = samples[-1][0] if samples else self._taken_ns
+        return samples
+
+    @property
+    def troubles(self) -> list[str]:
+        """What is wrong with a live gyro, for health."""
+        trouble = "" if self._listener is None else self._listener.trouble()
+        return [trouble] if trouble else []
+
+    def close(self) -> None:
+        """Leaves the bridge; twice is fine."""
+        if self._listener is not None:
+            self._listener.close()
 
     def of(self, camera: str) -> EgoMotion | None:
         """The motion of a camera; None where none is asked for, or its gyro has no known place."""
@@ -39,8 +100,3 @@ class EgoSources:
         if mount is None or self._gyro_from is None:
             return None
         return EgoMotion(GyroMotion(self._gyro_from, mount, self._lens))
-
-    def _log(self) -> GyroFrom:
-        if self._config.gyro is None:
-            raise UsageError("gyro is not given", "ego.source=gyro", "add --set ego.gyro=log.csv")
-        return read_gyro_log(Path(self._config.gyro)).gyro

@@ -24,6 +24,7 @@ LONGEST_HOLE_NS = 50_000_000
 KEPT_SAMPLES = 20_000
 """Of a live gyro: 20 s at 1 kHz."""
 Times = NDArray[np.int64]
+Rate = tuple[float, float, float]
 
 
 class Gyro:
@@ -32,7 +33,9 @@ class Gyro:
     def __init__(self, times_ns: Sequence[int] = (), rates: Floats | None = None) -> None:
         """Begins with what is known: times that rise, and rates (n, 3)."""
         self._times_ns = list(times_ns)
-        self._rates = [] if rates is None else [tuple(rate) for rate in rates.tolist()]
+        self._rates: list[Rate] = []
+        if rates is not None:
+            self._rates = [(x, y, z) for x, y, z in rates.tolist()]
         self._lock = threading.Lock()
         self.dropped = 0
         """Samples that were not newer than the one before."""
@@ -44,9 +47,19 @@ class Gyro:
                 self.dropped += 1
                 return
             self._times_ns.append(time_ns)
-            self._rates.append(tuple(map(float, rate)))
+            x, y, z = map(float, rate)
+            self._rates.append((x, y, z))
             if len(self._times_ns) > 2 * KEPT_SAMPLES:
                 del self._times_ns[:-KEPT_SAMPLES], self._rates[:-KEPT_SAMPLES]
+
+    def between(self, after_ns: int, to_ns: int) -> list[tuple[int, Rate]]:
+        """Samples later than one time, up to another one: time and rate."""
+        with self._lock:
+            first, last = (
+                bisect_right(self._times_ns, after_ns),
+                bisect_right(self._times_ns, to_ns),
+            )
+            return list(zip(self._times_ns[first:last], self._rates[first:last], strict=True))
 
     def turn(self, from_ns: int, to_ns: int, bias: Floats | None = None) -> Floats | None:
         """(3, 3): takes directions in the sensor's frame from one time to a later one.

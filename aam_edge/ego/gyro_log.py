@@ -61,11 +61,16 @@ def read_gyro_log(path: Path) -> GyroLog:
     except (OSError, UnicodeDecodeError, csv.Error) as problem:
         why = getattr(problem, "strerror", None) or "it is no text"
         raise DataError("gyro log cannot be read", f"{path}: {why}", "check the path") from problem
+    say_holes(log, path)
+    return log
+
+
+def say_holes(log: GyroLog, path: Path) -> None:
+    """One line in the log where samples are missing."""
     if holes := log.holes:
         start_s, length_s = max(holes, key=lambda hole: hole[1])
         values = f"{path}: {len(holes)}, longest {length_s:.2f} s at {start_s:.2f} s"
         logger.warning("gyro log has holes (%s): no motion is known there", values)
-    return log
 
 
 def _parse(rows: Iterator[list[str]], path: Path) -> GyroLog:

@@ -14,7 +14,8 @@ Below the namespace, and below `camera_NAME` where there are several cameras:
     camera_info           CameraInfo         with a calibration, once a file
     prompt                String             at the start and with every change
 
-and without a camera `health` (String, JSON) and /diagnostics. What belongs to a further prompt has
+and without a camera `imu` (Imu: a gyro's rates as they were stamped, no orientation and no
+acceleration), `health` (String, JSON) and /diagnostics. What belongs to a further prompt has
 `prompt_1`, `prompt_2` before it. Messages of one step share their log time, the time of publishing,
 and stand in the order message, density, ..., image: who reads on to the image has all of the step.
 Header stamps are capture times. The network's state lies in attachments `state.msgpack`, each to be
@@ -46,7 +47,8 @@ DIAGNOSTICS = "/diagnostics"
 
 IMAGE, INPUT, AUDIO, EGO = "image/compressed", "image/input", "audio", "ego"
 MESSAGE, DENSITY, HEALTH = "attention/message", "attention/density", "health"
-PROMPT, CAMERA_INFO = "prompt", "camera_info"
+PROMPT, CAMERA_INFO, IMU = "prompt", "camera_info", "imu"
+IMU_TYPE = "sensor_msgs/msg/Imu"
 STRING = "std_msgs/msg/String"
 COMPRESSED = "sensor_msgs/msg/CompressedImage"
 MULTI_ARRAY = "std_msgs/msg/Float32MultiArray"
@@ -182,6 +184,25 @@ def read_audio(message: dict[str, Any]) -> Sound:
     if form != ("pcm-s16", SOUND_RATE_HZ, 1):
         raise ValueError(f"sound is {form}")
     return Sound(from_pcm(np.frombuffer(message["data"], "<i2")), unix_ns(message["timestamp"]))
+
+
+def imu_entry(time_ns: int, rate: tuple[float, float, float]) -> Entry:
+    """A gyro's sample, rad/s; a covariance that begins with -1 says that the rest is not there."""
+    absent = [-1.0] + [0.0] * 8
+    message: dict[str, Any] = {
+        "header": {"stamp": stamp(time_ns), "frame_id": "imu_link"},
+        "orientation": {"w": 1.0},
+        "orientation_covariance": absent,
+        "angular_velocity": dict(zip("xyz", rate, strict=True)),
+        "linear_acceleration_covariance": absent,
+    }
+    return IMU, IMU_TYPE, message
+
+
+def read_imu(message: dict[str, Any]) -> tuple[int, tuple[float, float, float]]:
+    """UNIX nanoseconds and rad/s of a sensor_msgs/Imu."""
+    x, y, z = (float(message["angular_velocity"][axis]) for axis in "xyz")
+    return unix_ns(message["header"]["stamp"]), (x, y, z)
 
 
 def health_entries(health: Health, time_ns: int) -> Iterator[Entry]:

@@ -24,7 +24,7 @@ from typing import Any
 from aam_edge.config import RecordConfig
 from aam_edge.messages import Attention, Frame, Health, Observation
 from aam_edge.sinks.recording_files import RecordingFiles
-from aam_edge.sinks.recording_steps import Plan, Reported, Step
+from aam_edge.sinks.recording_steps import Item, Plan, Reported, Step, Turned
 
 logger = logging.getLogger(__name__)
 
@@ -41,13 +41,13 @@ class Waiting:
 
     def __init__(self, room_bytes: int, *, waits: bool):
         """With `waits` a full queue makes the giver wait: for files of which every frame counts."""
-        self._items: deque[Step | Reported] = deque()
+        self._items: deque[Item] = deque()
         self._room, self._waits = room_bytes, waits
         self._bytes = 0
         self._ended = False
         self._changed = threading.Condition()
 
-    def put(self, item: Step | Reported) -> bool:
+    def put(self, item: Item) -> bool:
         """Whether there was room."""
         with self._changed:
             if self._waits:
@@ -59,11 +59,11 @@ class Waiting:
             self._changed.notify_all()
             return True
 
-    def _fits(self, item: Step | Reported) -> bool:
+    def _fits(self, item: Item) -> bool:
         # One alone always fits, however large its picture.
         return not self._items or self._bytes + item.size_bytes <= self._room
 
-    def take(self, timeout_s: float) -> Step | Reported | None:
+    def take(self, timeout_s: float) -> Item | None:
         """The next item, None if none came in time."""
         with self._changed:
             self._changed.wait_for(lambda: self._items or self._ended, timeout_s)
@@ -159,6 +159,11 @@ class RecordingSink:
         # Behind a hole the state is another than a re-run has.
         self._wants_state = not self._queue.put(step)
         self._refused += self._wants_state
+
+    def offer_gyro(self, samples: Sequence[tuple[int, tuple[float, float, float]]]) -> None:
+        """What the gyro said since the last call: UNIX nanoseconds, and rad/s."""
+        if samples:
+            self._queue.put(Turned(list(samples), time.time_ns()))
 
     def offer(self, frame: Frame, attentions: Sequence[Attention]) -> None:
         """Nothing: a recording needs the whole observation, see `offer_step`."""

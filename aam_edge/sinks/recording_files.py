@@ -13,7 +13,7 @@ from aam_edge.config import RecordConfig
 from aam_edge.errors import SinkError
 from aam_edge.recording import topics
 from aam_edge.recording.writer import RecordingFile
-from aam_edge.sinks.recording_steps import Plan, Reported, Step, StepWriter
+from aam_edge.sinks.recording_steps import Item, Plan, Step, StepWriter
 
 logger = logging.getLogger(__name__)
 
@@ -64,7 +64,7 @@ class RecordingFiles:
         except OSError as problem:
             self._fail(problem)
 
-    def write(self, item: Step | Reported) -> None:
+    def write(self, item: Item) -> None:
         """Writes an item, first into a new file where it is time for one; a failure is counted."""
         is_step = isinstance(item, Step)
         try:

@@ -42,6 +42,20 @@ class Reported:
     size_bytes: int = 4096
 
 
+@dataclass(frozen=True, slots=True)
+class Turned:
+    """What the gyro said since the last time."""
+
+    samples: list[tuple[int, tuple[float, float, float]]]
+    """UNIX nanoseconds, and rad/s."""
+    time_ns: int
+
+    @property
+    def size_bytes(self) -> int:
+        """Memory that it holds, nearly."""
+        return 200 * len(self.samples)
+
+
 def no_lens(camera: str, size: tuple[int, int]) -> Intrinsics | None:
     """No camera is calibrated."""
     return None
@@ -63,6 +77,10 @@ class Plan:
     """Camera and size (W, H) of its pictures to its calibration."""
 
 
+Item = Step | Reported | Turned
+"""What waits to be written."""
+
+
 class StepWriter:
     """Writes steps into one file; knows what this file has heard and been told already."""
 
@@ -78,8 +96,13 @@ class StepWriter:
         self._prompts: dict[tuple[str, int], str] = {}
         self._informed: set[str] = set()
 
-    def write(self, item: Step | Reported) -> None:
+    def write(self, item: Item) -> None:
         """Adds all messages of an item; raises OSError."""
+        if isinstance(item, Turned):
+            for time_ns, rate in item.samples:
+                topic, kind, message = topics.imu_entry(time_ns, rate)
+                self._file.write(self._base + topic, kind, message, item.time_ns)
+            return
         if isinstance(item, Reported):
             for topic, kind, message in topics.health_entries(item.health, item.time_ns):
                 whole = topic if topic.startswith("/") else self._base + topic
