@@ -235,6 +235,21 @@ class RosConfig:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class ViewConfig:
+    """Viewers of others."""
+
+    foxglove: bool = setting(False, "serve a websocket for Foxglove (extra [foxglove])")
+    foxglove_listen: str = setting("127.0.0.1:8765", "host:port of that websocket")
+    rerun: str = setting(
+        "none", "rerun's viewer that runs at host:port, or a file.rrd (extra [rerun]); none"
+    )
+    fps: float = setting(15.0, "pictures a second and camera for these viewers at most")
+
+    def __post_init__(self) -> None:
+        at_least("view.fps", self.fps, 0.1)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class NetConfig:
     """What may be reached from outside."""
 
@@ -254,6 +269,7 @@ class Config:
     page: PageConfig = section(PageConfig)
     record: RecordConfig = section(RecordConfig)
     ros: RosConfig = section(RosConfig)
+    view: ViewConfig = section(ViewConfig)
     net: NetConfig = section(NetConfig)
     duration_s: float | None = setting(None, "stop by itself after so many seconds")
     frames: int | None = setting(None, "stop by itself after so many frames")

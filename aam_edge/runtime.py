@@ -24,6 +24,7 @@ from aam_edge.config import Config
 from aam_edge.ego.catalog import DEFAULT_URL, EgoSources
 from aam_edge.engine.size import shrink
 from aam_edge.errors import AamEdgeError, SourceError
+from aam_edge.intrinsics import Intrinsics
 from aam_edge.messages import Attention, Frame, Health, Observation
 from aam_edge.meter import Meter
 from aam_edge.model_api import Model, Stream
@@ -31,6 +32,7 @@ from aam_edge.prompts import FREE_VIEWING
 from aam_edge.recall import Recall
 from aam_edge.sinks.page import PageSink
 from aam_edge.sinks.sink import Sink
+from aam_edge.sinks.viewers import open_viewers
 from aam_edge.sinks.zmq import NONE, ControlSocket, ZmqPublisher
 from aam_edge.snapshot import pack_snapshot
 from aam_edge.sources.catalog import make_source
@@ -135,12 +137,19 @@ class Runtime:
             ros = RosSink(config.ros, self.commands, self._cameras.names)
             open_things.callback(ros.close)
             sinks.append(ros)
+        for viewer in open_viewers(config, self._cameras.names, self._lens):
+            open_things.callback(viewer.close)
+            sinks.append(viewer)
         self._recording = self._open_recording(open_things)
         if self._recording is not None:
             sinks.append(self._recording)
         for sink in self._extra_sinks:
             open_things.callback(sink.close)
         return [*sinks, *self._extra_sinks]
+
+    def _lens(self, camera: str, size: tuple[int, int]) -> Intrinsics | None:
+        """A camera's calibration, for sinks that are opened before it is read."""
+        return self._stream.bearings.lens(camera, size)
 
     def _open_recording(self, open_things: ExitStack) -> RecordingSink | None:
         config = self._config

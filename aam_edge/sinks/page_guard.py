@@ -55,13 +55,13 @@ class Address:
         return address is not None and address.is_unspecified
 
 
-def parse_listen(text: str) -> Address:
-    """`127.0.0.1:8088` or `[::1]:8088` to an address; raises UsageError."""
+def parse_listen(text: str, what: str = "page") -> Address:
+    """`127.0.0.1:8088` or `[::1]:8088` to an address; raises UsageError, which names `what`."""
     match = LISTEN.fullmatch(text)
     if match is not None and int(match["port"]) < 65536:
         return Address((match["ipv6"] or match["host"]).lower(), int(match["port"]))
     todo = "give HOST:PORT such as 127.0.0.1:8088, or none"
-    raise UsageError("page address is wrong", text, todo)
+    raise UsageError(f"{what} address is wrong", text, todo)
 
 
 def listen_on(address: Address) -> socket.socket:
