@@ -124,7 +124,7 @@ class Runtime:
         """Sinks first: a taken port is said before a camera is touched."""
         config = self._config
         self._sinks = self._open_sinks(open_things)
-        self._model = Model(config.model, config.readout)
+        self._model = Model(config.model, config.readout, config.gaze)
         open_things.callback(self._model.close)
         self._stream: Stream = self._model.stream(config.prompts, config.source.calibration)
         self._steering = Steering(self._stream, self.health)
