@@ -19,6 +19,8 @@ __version__ = "0.1.0"
 _HOME = {
     "AamEdgeError": "errors",
     "Attention": "messages",
+    "Crop": "crops",
+    "Crops": "crops",
     "Frame": "messages",
     "Gaze": "messages",
     "Health": "messages",
@@ -27,14 +29,19 @@ _HOME = {
     "Sound": "messages",
     "Stream": "model_api",
     "Target": "messages",
+    "crop_targets": "crops",
     "load": "model_api",
     "open_source": "sources.catalog",
     "subscribe": "subscriber",
+    "subscribe_crops": "subscriber",
 }
 
 __all__ = [*_HOME, "__version__"]
 
 if TYPE_CHECKING:
+    from aam_edge.crops import Crop as Crop
+    from aam_edge.crops import Crops as Crops
+    from aam_edge.crops import crop_targets as crop_targets
     from aam_edge.errors import AamEdgeError as AamEdgeError
     from aam_edge.messages import Attention as Attention
     from aam_edge.messages import Frame as Frame
@@ -48,6 +55,7 @@ if TYPE_CHECKING:
     from aam_edge.model_api import load as load
     from aam_edge.sources.catalog import open_source as open_source
     from aam_edge.subscriber import subscribe as subscribe
+    from aam_edge.subscriber import subscribe_crops as subscribe_crops
 
 
 def __getattr__(name: str) -> Any:

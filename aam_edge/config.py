@@ -150,6 +150,33 @@ class ReadoutConfig:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class GazeConfig:
+    """How the next point to look at is chosen (`aam_edge.readout.gaze`)."""
+
+    fovea: float = setting(0.08, "width (sigma) of what a look sees, part of the longer side")
+    look_s: float = setting(0.3, "a look takes in what it sees with this time constant")
+    return_s: float = setting(1.5, "inhibition of return decays with this time constant")
+    dwell_s: float = setting(0.2, "shortest look")
+    turn_cost: float = setting(
+        1.0, "a turn across the whole diagonal divides what a look is worth by 1 + this"
+    )
+    crops: int = setting(0, "best targets of each prompt published as pictures; 0 for none")
+    crops_hz: float = setting(5.0, "crops of a camera a second at most")
+    crop_px: int = setting(256, "width and height of a crop, source pixels")
+    crop_form: Literal["jpeg", "bgr8"] = setting("jpeg", "crops as JPEG or as bare pixels")
+
+    def __post_init__(self) -> None:
+        for name, least in {"fovea": 0.01, "look_s": 0.01, "return_s": 0.01}.items():
+            at_least(f"gaze.{name}", getattr(self, name), least)
+        at_least("gaze.dwell_s", self.dwell_s, 0.0)
+        at_least("gaze.turn_cost", self.turn_cost, 0.0)
+        at_least("gaze.crops_hz", self.crops_hz, 0.01)
+        at_least("gaze.crop_px", self.crop_px, 16)
+        if not 0 <= self.crops <= 8:
+            raise UsageError("setting is out of range", f"gaze.crops={self.crops}", "give 0 to 8")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class ZmqConfig:
     """The ZeroMQ sockets."""
 
@@ -265,6 +292,7 @@ class Config:
     model: ModelConfig = section(ModelConfig)
     ego: EgoConfig = section(EgoConfig)
     readout: ReadoutConfig = section(ReadoutConfig)
+    gaze: GazeConfig = section(GazeConfig)
     zmq: ZmqConfig = section(ZmqConfig)
     page: PageConfig = section(PageConfig)
     record: RecordConfig = section(RecordConfig)

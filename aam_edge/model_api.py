@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from aam_edge.config import ModelConfig, ReadoutConfig
+from aam_edge.config import GazeConfig, ModelConfig, ReadoutConfig
 from aam_edge.engine.catalog import open_backend, open_text
 from aam_edge.engine.package import find_package
 from aam_edge.engine.passes import Passes
@@ -35,11 +35,16 @@ logger = logging.getLogger(__name__)
 class Model:
     """A network in an engine. Used by one thread; streams share it."""
 
-    def __init__(self, config: ModelConfig, readout: ReadoutConfig | None = None):
+    def __init__(
+        self,
+        config: ModelConfig,
+        readout: ReadoutConfig | None = None,
+        gaze: GazeConfig | None = None,
+    ):
         self.config = config
         self.package = find_package(config.name)
         self.backend = open_backend(self.package, config.engine, config.precision, config.threads)
-        self.readout = readout or ReadoutConfig()
+        self.readout, self.gaze = readout or ReadoutConfig(), gaze or GazeConfig()
         embed = open_text(config.text)
         self.embed = embed if self.package.follows_prompts else None
         self._stills: Stream | None = None
@@ -125,7 +130,7 @@ class Stream:
         self._sessions: dict[str, Session] = {}
         self._passes = Passes(model.backend, model.config.batch)
         self.bearings = Bearings(read_calibrations(calibration))
-        self._readout = Readout(model.readout, self.bearings)
+        self._readout = Readout(model.readout, self.bearings, model.gaze)
         self.doubts: list[str] = []
         """What will not be looked for as it was asked, a line each; also in the log, once."""
         self._say_doubts()

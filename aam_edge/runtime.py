@@ -30,8 +30,9 @@ from aam_edge.meter import Meter
 from aam_edge.model_api import Model, Stream
 from aam_edge.prompts import FREE_VIEWING
 from aam_edge.recall import Recall
+from aam_edge.sinks.cropper import Cropper
 from aam_edge.sinks.page import PageSink
-from aam_edge.sinks.sink import Sink
+from aam_edge.sinks.sink import CropSink, Sink
 from aam_edge.sinks.viewers import open_viewers
 from aam_edge.sinks.zmq import NONE, ControlSocket, ZmqPublisher
 from aam_edge.snapshot import pack_snapshot
@@ -89,7 +90,10 @@ class Runtime:
         config = self._config
         self._cameras = Cameras(config, open_things)
         self._sinks = self._open_sinks(open_things)
-        self._model = Model(config.model, config.readout)
+        self._cropper = Cropper(config.gaze) if config.gaze.crops else None
+        if self._cropper is not None:
+            open_things.callback(self._cropper.close)
+        self._model = Model(config.model, config.readout, config.gaze)
         open_things.callback(self._model.close)
         self._stream: Stream = self._model.stream(config.prompts, config.source.calibration)
         open_things.callback(self._stream.close)
@@ -245,10 +249,21 @@ class Runtime:
         attentions = [self._numbered(reading, publish_ns) for reading in readings]
         for sink in self._sinks:
             sink.offer(frame, attentions)
+        self._pass_crops(frame, attentions)
         if self._recording is not None:
             self._recording.offer_step(observation, attentions, together=together)
         given_ns = frame.recorded.given_ns if frame.recorded else frame.capture_ns
         return (publish_ns - given_ns) / 1e9
+
+    def _pass_crops(self, frame: Frame, attentions: Sequence[Attention]) -> None:
+        """Has crops made of this frame, and hands on those that are done."""
+        if self._cropper is None:
+            return
+        self._cropper.offer(frame, attentions)
+        for crops in self._cropper.take():
+            for sink in self._sinks:
+                if isinstance(sink, CropSink):
+                    sink.offer_crops(crops)
 
     def _numbered(self, attention: Attention, publish_ns: int) -> Attention:
         sequence = self._sequence.get(attention.topic, 0)
@@ -271,6 +286,8 @@ class Runtime:
         """How the stream is doing now."""
         dropped = {f"source/{c.name}": c.dropped for c in self._cameras}
         dropped |= {sink.name: sink.dropped for sink in self._sinks}
+        if self._cropper is not None:
+            dropped["crops"] = self._cropper.dropped
         return Health(
             rate_hz=self._meter.rate_hz(),
             latency_ms=self._meter.latency_ms(),

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import zmq
 
 from aam_edge import wire
+from aam_edge.crops import Crops
 from aam_edge.messages import Attention
 
 DEFAULT_ENDPOINT = "tcp://127.0.0.1:5560"
@@ -32,19 +33,39 @@ def subscribe(
     topic = b"attention/"
     if camera is not None:
         topic = wire.topic_bytes(f"attention/{camera}/{prompt_index}")
+    for body in _bodies(endpoint, topic, newest_only=newest_only, timeout_s=timeout_s):
+        yield Attention.from_bytes(body)
+
+
+def subscribe_crops(
+    endpoint: str = DEFAULT_ENDPOINT,
+    *,
+    camera: str | None = None,
+    newest_only: bool = True,
+    timeout_s: float | None = None,
+) -> Iterator[Crops]:
+    """Iterates over a publisher's crops, which it makes with `--set gaze.crops=N`.
+
+    Args:
+        endpoint: of the publisher; it may start later.
+        camera: its name, or None for all cameras.
+        newest_only: a slow reader gets the newest crops and loses older ones.
+        timeout_s: seconds without crops until it ends, None waits for ever.
+    """
+    topic = b"crops/" if camera is None else wire.topic_bytes(f"crops/{camera}")
+    for body in _bodies(endpoint, topic, newest_only=newest_only, timeout_s=timeout_s):
+        yield Crops.from_bytes(body)
+
+
+def _bodies(
+    endpoint: str, topic: bytes, *, newest_only: bool, timeout_s: float | None
+) -> Iterator[bytes]:
     with zmq.Context() as context, context.socket(zmq.SUB) as socket:
         socket.setsockopt(zmq.LINGER, 0)
         if newest_only:
             socket.setsockopt(zmq.CONFLATE, 1)
         socket.setsockopt(zmq.SUBSCRIBE, topic)
         socket.connect(endpoint)
-        yield from _messages(socket, timeout_s)
-
-
-def _messages(socket: zmq.Socket[bytes], timeout_s: float | None) -> Iterator[Attention]:
-    while True:
         wait_ms = None if timeout_s is None else int(timeout_s * 1000)
-        if not socket.poll(wait_ms):
-            return
-        _, body = wire.split(socket.recv())
-        yield Attention.from_bytes(body)
+        while socket.poll(wait_ms):
+            yield wire.split(socket.recv())[1]

@@ -10,7 +10,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from aam_edge.messages import Target
-from aam_edge.readout.gaze import GazeHolder
 from aam_edge.readout.peaks import Peak, find_peaks
 from aam_edge.readout.tracker import TargetTracker
 
@@ -153,36 +152,3 @@ def test_restoring_the_past_does_not_give_its_later_ids_again() -> None:
     assert ids(tracker.update([peak(100), peak(300)], START_NS + FRAME_NS)) == [1, 2]
     tracker.restore(past)
     assert ids(tracker.update([peak(100), peak(500)], START_NS + FRAME_NS)) == [1, 3]
-
-
-def target(its_id: int, score: float) -> Target:
-    return Target(its_id, x=10.0 * its_id, y=5, sigma_px=3, score=score)
-
-
-def test_gaze_stays_on_one_of_two_equal_targets() -> None:
-    gaze, looked_at = GazeHolder(), []
-    for frame in range(10):
-        one, two = target(1, 0.3 + 0.02 * (frame % 2)), target(2, 0.31)
-        chosen = gaze.choose(sorted([one, two], key=lambda t: -t.score))
-        assert chosen is not None
-        looked_at.append(chosen.target_id)
-    assert len(set(looked_at)) == 1
-
-
-def test_gaze_goes_to_a_clearly_better_target_and_leaves_a_lost_one() -> None:
-    gaze = GazeHolder()
-    chosen = [
-        gaze.choose(targets)
-        for targets in (
-            [target(1, 0.3)],
-            [target(2, 0.5), target(1, 0.3)],
-            [target(3, 0.1)],
-            [],
-        )
-    ]
-    assert [None if c is None else (c.x, c.target_id) for c in chosen] == [
-        (10, 1),
-        (20, 2),
-        (30, 3),
-        None,
-    ]

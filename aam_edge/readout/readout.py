@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
-from aam_edge.config import ReadoutConfig
-from aam_edge.messages import Attention, Map, Observation, RawAttention, Sound, SoundReading
+from aam_edge.config import GazeConfig, ReadoutConfig
+from aam_edge.messages import (
+    Attention,
+    Gaze,
+    Map,
+    Observation,
+    RawAttention,
+    Sound,
+    SoundReading,
+    Target,
+)
 from aam_edge.readout.bearings import Bearings
-from aam_edge.readout.gaze import GazeHolder
+from aam_edge.readout.gaze import GazeChooser
 from aam_edge.readout.peaks import entropy_bits, find_peaks
 from aam_edge.readout.tracker import TargetTracker
 
@@ -20,8 +30,13 @@ class Readout:
     Where a camera has no calibration in `bearings`, yaw and pitch are None.
     """
 
-    def __init__(self, config: ReadoutConfig, bearings: Bearings | None = None) -> None:
-        self._config = config
+    def __init__(
+        self,
+        config: ReadoutConfig,
+        bearings: Bearings | None = None,
+        gaze: GazeConfig | None = None,
+    ) -> None:
+        self._config, self._gaze = config, gaze or GazeConfig()
         self._bearings = bearings or Bearings()
         self._views: dict[tuple[str, int], View] = {}
 
@@ -61,7 +76,7 @@ class Readout:
             density=raw.density,
             entropy=entropy_bits(raw.density),
             targets=targets,
-            gaze=view.gaze.choose(targets),
+            gaze=self._look(view, observation, raw, targets),
             presence=raw.presence,
             uncertainty=mean_standard_error(raw.density, raw.beta**2 * raw.variance),
             sound=sound_reading(observation.sound, raw.gate),
@@ -74,10 +89,18 @@ class Readout:
             weights=weights,
         )
 
+    def _look(
+        self, view: View, seen: Observation, raw: RawAttention, targets: Sequence[Target]
+    ) -> Gaze | None:
+        """The next point to look at, with its bearing."""
+        gaze = view.gaze.choose(seen, raw, targets)
+        places = [] if gaze is None else [gaze]
+        return next(iter(self._bearings.aim(seen.frame.camera, seen.frame.size, places)), None)
+
     def _view(self, camera: str, prompt_index: int) -> View:
         key = camera, prompt_index
         if key not in self._views:
-            self._views[key] = View(self._config.keep_s)
+            self._views[key] = View(self._config.keep_s, self._gaze)
         return self._views[key]
 
     def reset(self, camera: str | None = None, prompt_index: int | None = None) -> None:
@@ -104,9 +127,9 @@ class Readout:
 class View:
     """What is remembered of one camera and prompt."""
 
-    def __init__(self, keep_s: float) -> None:
+    def __init__(self, keep_s: float, gaze: GazeConfig) -> None:
         self.tracker = TargetTracker(keep_s)
-        self.gaze = GazeHolder()
+        self.gaze = GazeChooser(gaze)
         self._prompt_id: int | None = None
 
     def ask(self, prompt_id: int) -> None:

@@ -16,6 +16,7 @@ from functools import partial
 
 from aam_edge.commands import Commands
 from aam_edge.config import NetConfig, PageConfig
+from aam_edge.crops import Crops
 from aam_edge.messages import Attention, Frame, Health
 from aam_edge.sinks.page_guard import Address, Guard, listen_on, parse_listen
 from aam_edge.sinks.page_server import PageServer
@@ -82,6 +83,11 @@ class PageSink:
         # One call a camera at a time: a page that is busy must not gather a queue of them.
         if not is_known:
             self._call(partial(self._show, frame.camera))
+
+    def offer_crops(self, crops: Crops) -> None:
+        """Shown below the picture of their camera."""
+        if self._server.browsers:
+            self._call(partial(self._server.show_crops, crops))
 
     def offer_health(self, health: Health) -> None:
         """Sent to every browser that looks."""

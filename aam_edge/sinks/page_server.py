@@ -12,6 +12,7 @@ from aiohttp import WSMsgType, web
 
 from aam_edge.commands import Answer, Command, Commands, refusal
 from aam_edge.config import PageConfig
+from aam_edge.crops import Crops
 from aam_edge.messages import Health
 from aam_edge.sinks import page_wire
 from aam_edge.sinks.page_guard import Guard, guarded
@@ -126,6 +127,16 @@ class PageServer:
             (viewer.pace if is_looked_at else viewer.others).offer(now_s)
             viewer.plan()
 
+    def show_crops(self, crops: Crops) -> None:
+        """There are new crops of a camera; who has not got the last ones gets these instead."""
+        text = page_wire.crops_message(crops)
+        shown = self.latest.get(None)
+        first = None if shown is None else shown.frame.camera
+        for viewer in self._viewers:
+            if crops.camera == (viewer.camera or first):
+                viewer.crops = text
+                viewer.changed.set()
+
     def report(self, health: Health) -> None:
         """There is a new health report."""
         self._health = page_wire.health_message(health)
@@ -201,6 +212,9 @@ class PageServer:
                 viewer.changed.clear()
                 if viewer.health is not None:
                     text, viewer.health = viewer.health, None
+                    await ws.send_str(text)
+                if viewer.crops is not None:
+                    text, viewer.crops = viewer.crops, None
                     await ws.send_str(text)
                 if viewer.pace.delay_s(loop.time()) == 0:
                     await self._send_picture(viewer, ws)

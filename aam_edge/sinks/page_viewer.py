@@ -73,6 +73,8 @@ class Viewer:
         self.index = 0
         self.health: str | None = None
         """The newest report, not sent yet."""
+        self.crops: str | None = None
+        """The newest crops, not sent yet."""
         self.commands_waiting = 0
         self.changed = asyncio.Event()
         """There may be something to send."""

@@ -19,7 +19,9 @@ does not look at, each with its first map drawn over it.
     jpeg_bytes   of each, one behind the other
 
 Server to browser, text, JSON: {"type": "health", ...} once a second, and one
-{"type": "answer", "id": ..., "ok": true | false, "error": ...} to each message but `seen`.
+{"type": "answer", "id": ..., "ok": true | false, "error": ...} to each message but `seen`. Where
+`gaze.crops` asks for them, {"type": "crops", "camera": ..., "frame_id": ..., "crops": [{target_id,
+prompt_index, prompt, score, box, jpeg}]}, jpeg in base64.
 
 Browser to server, text, JSON, at most MESSAGE_BYTES:
 
@@ -34,6 +36,7 @@ from __future__ import annotations
 
 import json
 import math
+from base64 import b64encode
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -43,6 +46,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from aam_edge.commands import Answer, Command
+from aam_edge.crops import Crops, to_jpeg
 from aam_edge.errors import UsageError
 from aam_edge.messages import Attention, Frame, Health, Map
 from aam_edge.prompts import checked_prompt
@@ -54,6 +58,7 @@ TO_LOOP = ("set_prompt", "reset", "pause", "resume")
 TO_SERVER = ("seen", "look")
 SMALL_WIDTH = 200
 """Pixels along the longer side of the pictures of the other cameras."""
+CROP_FIELDS = ("target_id", "prompt_index", "prompt", "score", "box")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -138,6 +143,17 @@ def small_jpeg(shown: Shown) -> bytes:
 def health_message(health: Health) -> str:
     """The text message of a health report."""
     return _to_json({"type": "health"} | asdict(health))
+
+
+def crops_message(crops: Crops) -> str:
+    """The text message of a camera's crops."""
+    shown = [
+        {name: getattr(crop, name) for name in CROP_FIELDS}
+        | {"jpeg": b64encode(crop.data if crop.form == "jpeg" else to_jpeg(crop.image())).decode()}
+        for crop in crops.crops
+    ]
+    what = {"type": "crops", "camera": crops.camera, "frame_id": crops.frame_id}
+    return _to_json(what | {"crops": shown})
 
 
 def answer_message(answer: Answer, request: Any) -> str:

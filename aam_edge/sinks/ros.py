@@ -19,6 +19,7 @@ import numpy as np
 
 from aam_edge.commands import Command, Commands
 from aam_edge.config import RosConfig
+from aam_edge.crops import Crops
 from aam_edge.messages import Attention, Frame, Health
 from aam_edge.recording import topics
 from aam_edge.ros.messages import message, service
@@ -26,6 +27,7 @@ from aam_edge.ros.rclpy.context import Context
 from aam_edge.ros.rclpy.executors import SingleThreadedExecutor
 from aam_edge.ros.rclpy.node import Node
 from aam_edge.ros.rclpy.publisher import Publisher
+from aam_edge.sinks.ros_crops import crop_entries
 from aam_edge.sinks.ros_targets import DETECTIONS, TargetsTopic
 
 logger = logging.getLogger(__name__)
@@ -58,6 +60,7 @@ class RosSink:
         self._bridge = self._context.bridge
         self._lock = threading.Lock()
         self._maps: dict[tuple[str, int], Attention] = {}
+        self._crops: dict[str, Crops] = {}
         self._health: Health | None = None
         self._publishers: dict[str, Publisher] = {}
         self._targets: dict[str, TargetsTopic] = {}
@@ -79,6 +82,12 @@ class RosSink:
                 key = attention.camera, attention.prompt_index
                 self.dropped += key in self._maps
                 self._maps[key] = attention
+        self._wake()
+
+    def offer_crops(self, crops: Crops) -> None:
+        """Leaves them for the node, over older ones of the camera."""
+        with self._lock:
+            self._crops[crops.camera] = crops
         self._wake()
 
     def offer_health(self, health: Health) -> None:
@@ -114,12 +123,15 @@ class RosSink:
     def _publish_all(self) -> None:
         with self._lock:
             maps, self._maps = self._maps, {}
+            crops, self._crops = self._crops, {}
             health, self._health = self._health, None
         if not self._bridge.is_ready:
             self.dropped += len(maps)
             return
         for attention in maps.values():
             self._publish_map(attention)
+        for shown in crops.values():
+            self._publish_crops(shown)
         if health is not None:
             self._publish_health(health)
 
@@ -139,6 +151,15 @@ class RosSink:
                 topic = topic.replace("compressed", "image")
                 self._publish(prefix + topic, "sensor_msgs/msg/Image", plain)
         self.dropped += self._bridge.dropped > before
+
+    def _publish_crops(self, crops: Crops) -> None:
+        frame_id = self._config.frame_id or topics.optical_frame(crops.camera)
+        for topic, kind, tree in crop_entries(crops, frame_id):
+            self._publish(self._prefix(crops.camera) + topic, kind, tree)
+
+    def _prefix(self, camera: str) -> str:
+        """What stands before a camera's topics, below the namespace."""
+        return topics.camera_prefix("", camera, is_alone=self._is_alone).lstrip("/")
 
     def _publish_health(self, health: Health) -> None:
         for topic, kind, tree in topics.health_entries(health, time.time_ns()):

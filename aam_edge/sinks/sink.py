@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
+from aam_edge.crops import Crops
 from aam_edge.messages import Attention, Frame, Health
 
 
@@ -28,3 +29,11 @@ class Sink(Protocol):
 
     def close(self) -> None:
         """Lets go of everything within a second; twice is fine."""
+
+
+@runtime_checkable
+class CropSink(Protocol):
+    """An output that hands on crops too."""
+
+    def offer_crops(self, crops: Crops) -> None:
+        """The crops of one frame, already numbered and stamped."""

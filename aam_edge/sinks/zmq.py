@@ -17,6 +17,7 @@ import zmq
 from aam_edge import wire
 from aam_edge.commands import Commands, refusal
 from aam_edge.config import NetConfig, ZmqConfig
+from aam_edge.crops import Crops
 from aam_edge.errors import SinkError, UsageError
 from aam_edge.messages import Attention, Frame, Health
 from aam_edge.sinks.address import is_loopback
@@ -51,6 +52,10 @@ class ZmqPublisher:
         """Sends one message a prompt."""
         for attention in attentions:
             self.send(attention.topic, attention.to_bytes(self.dtype))
+
+    def offer_crops(self, crops: Crops) -> None:
+        """Sends them under `crops/<camera>`."""
+        self.send(crops.topic, crops.to_bytes())
 
     def offer_health(self, health: Health) -> None:
         """Sends it under `health`."""

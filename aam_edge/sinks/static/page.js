@@ -82,6 +82,7 @@ function look() {
 
 function hear(message) {
   if (message.type === "health") return showHealth(message);
+  if (message.type === "crops") return showCrops(message);
   if (message.type !== "answer") return;
   questions.get(message.id)?.(message);
   questions.delete(message.id);
@@ -188,6 +189,20 @@ function makeTarget() {
   bar.setAttribute("aria-label", "share of attention");
   item.append(make("span", "rank"), bar, make("span", "share"));
   return item;
+}
+
+// A strip of what a detector or a vision-language model gets to see.
+function showCrops({ crops }) {
+  const strip = $("crops");
+  strip.hidden = crops.length === 0;
+  while (strip.children.length > crops.length) strip.lastChild.remove();
+  while (strip.children.length < crops.length) strip.append(make("img"));
+  crops.forEach(({ target_id, prompt, score, box, jpeg }, i) => {
+    const picture = strip.children[i];
+    picture.src = `data:image/jpeg;base64,${jpeg}`;
+    picture.alt = `target ${target_id} of ${prompt}`;
+    picture.title = `${picture.alt}, ${(100 * score).toFixed(0)} %, at ${box[0]}, ${box[1]} px, ${box[2]} x ${box[3]} px`;
+  });
 }
 
 function showChoices(header) {
