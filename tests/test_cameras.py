@@ -43,6 +43,7 @@ class Counting:
 
     def __init__(self, backend: Backend, *, binds_slowly: bool = False):
         self._backend, self.binds_slowly = backend, binds_slowly
+        self.prompt_channels = backend.prompt_channels
         self.passes: list[int] = []
         self.may_bind = threading.Event()
         self.fails = False

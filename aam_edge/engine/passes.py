@@ -120,7 +120,7 @@ class Passes:
             logger.exception("%d cameras do not go together: going one by one", shape.cameras)
 
     def _bind(self, shape: Shape) -> None:
-        buffers = Buffers(shape)
+        buffers = Buffers(shape, self._backend.prompt_channels)
         bound = buffers, self._backend.bind(buffers)
         kept = list(self._bound.items())[1 - KEPT_SHAPES :]
         # One assignment: the other thread sees the old ones or the new.
@@ -138,12 +138,18 @@ def run_together(sessions: Sequence[Session], pass_: Buffers, runner: Runner) ->
     inputs, outputs = pass_.inputs(0), pass_.outputs(0)
     for slot in range(pass_.shape.cameras):
         session = sessions[min(slot, len(sessions) - 1)]
+        session.buffers.fetch_state()
         for name, array in session.buffers.inputs(session.buffers.turn).items():
             inputs[name][slot] = array[0]
+    pass_.send_state()
     runner(0)
+    pass_.turn = 1
+    pass_.fetch_state()
+    pass_.turn = 0
     for slot, session in enumerate(sessions):
         buffers = session.buffers
         for name, array in buffers.outputs(buffers.turn).items():
             array[0] = outputs[name][slot]
         buffers.turn = 1 - buffers.turn
+        buffers.send_state()
         session.network_s = (time.perf_counter() - start) / len(sessions)

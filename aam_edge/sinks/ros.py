@@ -157,10 +157,6 @@ class RosSink:
         for topic, kind, tree in crop_entries(crops, frame_id):
             self._publish(self._prefix(crops.camera) + topic, kind, tree)
 
-    def _prefix(self, camera: str) -> str:
-        """What stands before a camera's topics, below the namespace."""
-        return topics.camera_prefix("", camera, is_alone=self._is_alone).lstrip("/")
-
     def _publish_health(self, health: Health) -> None:
         for topic, kind, tree in topics.health_entries(health, time.time_ns()):
             if topic == topics.DIAGNOSTICS:
