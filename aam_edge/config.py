@@ -114,8 +114,10 @@ class ModelConfig:
 class EgoConfig:
     """How the camera's own motion is known, so that the state turns with the world."""
 
-    source: Literal["none", "picture", "gyro"] = setting(
-        "none", "picture: from points of the picture; gyro: needs --calibration and ego.imu"
+    source: Literal["auto", "none", "picture", "gyro"] = setting(
+        "auto",
+        "picture: from points of the picture; gyro: needs --calibration, ego.gyro and ego.imu; "
+        "auto: gyro where these are given, else none",
     )
     gyro: str | None = setting(
         None, "ros:/topic of Imu, a recording, or CSV: time_s or time_ns, wx, wy, wz (rad/s)"
@@ -125,6 +127,10 @@ class EgoConfig:
     )
 
     def __post_init__(self) -> None:
+        if self.source == "auto":
+            chosen = "gyro" if self.gyro is not None and self.imu else "none"
+            # Frozen, and yet settled here, before anybody has seen it.
+            object.__setattr__(self, "source", chosen)
         if self.source == "gyro" and not self.imu:
             todo = "add --set ego.imu=imu.yaml (aam-edge calibrate imu makes it)"
             raise UsageError("place of the gyro is not given", "ego.source=gyro", todo)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -13,7 +15,7 @@ from tests.browser import HEALTH
 from tests.test_viewers import seen
 
 pytestmark = pytest.mark.slow
-rerun = pytest.importorskip("rerun", reason="rerun is not installed: pip install rerun-sdk")
+pytest.importorskip("rerun", reason="rerun is not installed: pip install rerun-sdk")
 
 
 def test_file_holds_pictures_maps_and_targets(tmp_path: Path) -> None:
@@ -26,10 +28,11 @@ def test_file_holds_pictures_maps_and_targets(tmp_path: Path) -> None:
         viewer.show(Seen(frame, tuple(attentions)))
     viewer.report(HEALTH)
     viewer.close()
-    read = rerun.recording.load_recording(str(path))
-    paths = {column.entity_path for column in read.schema().component_columns()}
-    assert {"/left/image", "/left/image/attention", "/left/image/targets"} <= paths
-    assert "/left/image/prompt_1/gaze" in paths
+    command = [sys.executable, "-m", "rerun", "rrd", "print", str(path)]
+    shown = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    for entity in ("left/image", "left/image/attention", "left/image/targets", "warnings"):
+        assert f"/{entity}" in shown
+    assert "/left/image/prompt_1/gaze" in shown
 
 
 def test_viewer_of_another_machine_and_folder_that_is_not_there_are_refused(
