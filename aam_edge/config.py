@@ -222,8 +222,10 @@ class RosConfig:
 
     url: str = setting("none", "where rosbridge is, such as ws://127.0.0.1:9090; none: no ROS")
     namespace: str = setting("/aam", "before the names of all topics and services")
-    frame_id: str | None = setting(
-        None, "the camera's optical frame in ROS; default: camera_NAME_optical_frame"
+    frame_id: tuple[str, ...] = setting(
+        (),
+        "the camera's optical frame in ROS; CAMERA=FRAME for one of several; "
+        "default: camera_NAME_optical_frame",
     )
     image: Literal["none", "mono8", "32FC1"] = setting(
         "none", "also the map as plain sensor_msgs/Image, scaled to its peak or as it is"
