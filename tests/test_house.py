@@ -67,7 +67,7 @@ def test_what_the_package_imports_is_what_it_requires() -> None:
     base = {re.split(r"[<>=]", line)[0] for line in required.split()}
     extras = {
         *("onnx", "onnxscript", "openvino", "roslibpy", "safetensors", "torch"),
-        *("h5py", "openpyxl", "scipy", "webdataset"),
+        *("foxglove", "h5py", "openpyxl", "rerun", "scipy", "webdataset"),
     }
     for file in PACKAGE.rglob("*.py"):
         for name in imported(file) - {"aam_edge"} - sys.stdlib_module_names:

@@ -12,6 +12,7 @@ from aam_edge.config import NetConfig, ViewConfig
 from aam_edge.errors import SinkError
 from aam_edge.sinks.viewer import Seen
 from tests.browser import HEALTH
+from tests.recordings import stream
 from tests.test_viewers import seen
 
 pytestmark = pytest.mark.slow
@@ -44,3 +45,14 @@ def test_viewer_of_another_machine_and_folder_that_is_not_there_are_refused(
         RerunViewer(ViewConfig(rerun="10.0.0.1:9876"), NetConfig())
     with pytest.raises(SinkError, match="rerun's file cannot be written"):
         RerunViewer(ViewConfig(rerun=str(tmp_path / "no" / "run.rrd")), NetConfig())
+
+
+def test_recording_is_opened_by_rerun_as_it_is(tmp_path: Path) -> None:
+    recorded, converted = tmp_path / "run.mcap", tmp_path / "run.rrd"
+    stream("synthetic", {"record.file": str(recorded), "frames": 3, "source.mic": "none"})
+    command = [sys.executable, "-m", "rerun", "mcap", "convert", str(recorded)]
+    subprocess.run([*command, "-o", str(converted)], capture_output=True, check=True)
+    command = [sys.executable, "-m", "rerun", "rrd", "print", str(converted)]
+    shown = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    for topic in ("image/compressed", "targets", "gaze", "attention/compressed"):
+        assert f"/aam/{topic}" in shown
