@@ -32,6 +32,7 @@ _HOME = {
     "crop_targets": "crops",
     "load": "model_api",
     "open_source": "sources.catalog",
+    "open_sources": "sources.together",
     "subscribe": "subscriber",
     "subscribe_crops": "subscriber",
 }
@@ -54,6 +55,7 @@ if TYPE_CHECKING:
     from aam_edge.model_api import Stream as Stream
     from aam_edge.model_api import load as load
     from aam_edge.sources.catalog import open_source as open_source
+    from aam_edge.sources.together import open_sources as open_sources
     from aam_edge.subscriber import subscribe as subscribe
     from aam_edge.subscriber import subscribe_crops as subscribe_crops
 

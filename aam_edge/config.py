@@ -119,8 +119,10 @@ class ModelConfig:
 class EgoConfig:
     """How the camera's own motion is known, so that the state turns with the world."""
 
-    source: Literal["none", "picture", "gyro"] = setting(
-        "none", "picture: from points of the picture; gyro: needs --calibration and ego.imu"
+    source: Literal["auto", "none", "picture", "gyro"] = setting(
+        "auto",
+        "picture: from points of the picture; gyro: needs --calibration, ego.gyro and ego.imu; "
+        "auto: gyro where these are given, else none",
     )
     gyro: str | None = setting(
         None, "ros:/topic of Imu, a recording, or CSV: time_s or time_ns, wx, wy, wz (rad/s)"
@@ -130,6 +132,10 @@ class EgoConfig:
     )
 
     def __post_init__(self) -> None:
+        if self.source == "auto":
+            chosen = "gyro" if self.gyro is not None and self.imu else "none"
+            # Frozen, and yet settled here, before anybody has seen it.
+            object.__setattr__(self, "source", chosen)
         if self.source == "gyro" and not self.imu:
             todo = "add --set ego.imu=imu.yaml (aam-edge calibrate imu makes it)"
             raise UsageError("place of the gyro is not given", "ego.source=gyro", todo)
@@ -248,8 +254,10 @@ class RosConfig:
 
     url: str = setting("none", "where rosbridge is, such as ws://127.0.0.1:9090; none: no ROS")
     namespace: str = setting("/aam", "before the names of all topics and services")
-    frame_id: str | None = setting(
-        None, "the camera's optical frame in ROS; default: camera_NAME_optical_frame"
+    frame_id: tuple[str, ...] = setting(
+        (),
+        "the camera's optical frame in ROS; CAMERA=FRAME for one of several; "
+        "default: camera_NAME_optical_frame",
     )
     image: Literal["none", "mono8", "32FC1"] = setting(
         "none", "also the map as plain sensor_msgs/Image, scaled to its peak or as it is"

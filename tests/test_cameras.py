@@ -7,10 +7,12 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 from rosbags.highlevel import AnyReader
 
+import aam_edge
 from aam_edge.config import Config, SourceConfig, load_config
 from aam_edge.engine.backend import Backend, Runner
 from aam_edge.engine.buffers import Buffers
@@ -195,6 +197,25 @@ def test_python_takes_frames_of_several_cameras_in_one_step(model: Model) -> Non
     assert stream.step_together([]) == []
     with pytest.raises(ValueError, match="one frame a camera is expected, got a, a"):
         stream.step_together([frame_of("a", 5), frame_of("a", 6)])
+
+
+def test_sources_opened_together_give_what_is_ready(tmp_path: Path) -> None:
+    for folder, count in (("left", 3), ("right", 5)):
+        (tmp_path / folder).mkdir()
+        for k in range(count):
+            cv2.imwrite(str(tmp_path / folder / f"{k}.png"), scene(k, 64, 48))
+    specs = str(tmp_path / "left"), str(tmp_path / "right")
+    seen_frames: dict[str, list[int]] = {"left": [], "right": []}
+    with aam_edge.open_sources(*specs, pace="every") as sources:
+        assert sources.cameras == ["left", "right"]
+        for frames in sources:
+            assert len({frame.camera for frame in frames}) == len(frames) > 0
+            for frame in frames:
+                seen_frames[frame.camera].append(frame.frame_id)
+    assert {name: len(found) for name, found in seen_frames.items()} == {"left": 3, "right": 5}
+    with pytest.raises(SourceError, match="no such camera or file"):
+        aam_edge.open_sources(specs[0], str(tmp_path / "nosuch"))
+    assert not [t for t in threading.enumerate() if t.name.startswith("aam-source-")]
 
 
 def test_camera_can_look_for_something_else_than_the_others(model: Model) -> None:

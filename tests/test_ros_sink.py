@@ -148,7 +148,7 @@ def test_mono8_map_is_scaled_to_its_peak() -> None:
 
 
 def test_namespace_frame_several_cameras_and_prompts_have_their_names() -> None:
-    names = {"namespace": "robot/head", "frame_id": "head_optical"}
+    names = {"namespace": "robot/head", "frame_id": ("head_optical", "0=neck_optical")}
     with RosBridge() as server, sink_of(server, cameras=("left-eye", "0"), **names) as sink:
         offer(sink, attention(camera="video-2"), attention(camera="video-2", prompt_index=1))
         offer(sink, attention())
@@ -156,6 +156,8 @@ def test_namespace_frame_several_cameras_and_prompts_have_their_names() -> None:
         server.wait(lambda: server.messages["/robot/head/camera_video_2/prompt_1/gaze"], "prompt")
         gaze = server.messages["/robot/head/camera_video_2/gaze"][0]
         assert gaze["header"]["frame_id"] == "head_optical"
+        other = server.messages["/robot/head/camera_0/gaze"][0]
+        assert other["header"]["frame_id"] == "neck_optical"
 
 
 def test_maps_made_without_a_bridge_are_never_sent() -> None:

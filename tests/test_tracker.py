@@ -6,6 +6,7 @@ import json
 import math
 
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -152,3 +153,35 @@ def test_restoring_the_past_does_not_give_its_later_ids_again() -> None:
     assert ids(tracker.update([peak(100), peak(300)], START_NS + FRAME_NS)) == [1, 2]
     tracker.restore(past)
     assert ids(tracker.update([peak(100), peak(500)], START_NS + FRAME_NS)) == [1, 3]
+
+
+def test_targets_stay_the_same_while_the_camera_turns_fast() -> None:
+    """60 pixels a frame, ten times a target's width: only who knows the motion can follow."""
+    shift = np.eye(3, dtype=np.float32)
+    shift[0, 2] = -60 / 320  # half a picture is 320 pixels
+    tracker, blind = TargetTracker(keep_s=0.5), TargetTracker(keep_s=0.5)
+    seen, lost = set(), set()
+    for k in range(10):
+        # Between the two lies the shift, so that a blind tracker takes one for the other.
+        peaks = [peak(600 - 60 * k, 100), peak(660 - 60 * k, 100), peak(610 - 55 * k, 300)]
+        if k:
+            tracker.turn(shift, (640, 480))
+        now_ns = START_NS + k * FRAME_NS
+        seen.add(tuple(ids(tracker.update(peaks, now_ns))))
+        lost.add(tuple(ids(blind.update(peaks, now_ns))))
+    assert seen == {(1, 2, 3)}
+    assert lost != {(1, 2, 3)}
+
+
+def test_turned_target_keeps_its_speed_in_the_world() -> None:
+    tracker = TargetTracker(keep_s=0.5)
+    for k in range(20):
+        tracker.update([peak(100 + 5 * k)], START_NS + k * FRAME_NS)
+    roll = np.array([[0, 1, 0], [-1, 0, 0], [0, 0, 1]], np.float32)  # a quarter of a turn
+    tracker.turn(roll, (400, 400))
+    (track,) = tracker._tracks
+    assert abs(track.vx) < 1
+    assert track.vy == pytest.approx(-5 * 1e9 / FRAME_NS, rel=0.05)
+    away = np.diag([1, 1, -1]).astype(np.float32)
+    tracker.turn(away, (400, 400))
+    assert track.x < -1000

@@ -38,7 +38,8 @@ example:
   aam-edge calibrate imu --camera turning.mp4 --gyro gyro.csv --calibration front.yaml
 
 gyro.csv begins with time_s,wx,wy,wz (seconds since the first picture, rad/s) or time_ns,wx,wy,wz
-(UNIX). Then: aam-edge --calibration front.yaml --set ego.source=gyro --set ego.imu=imu.yaml"""
+(UNIX); or it is a recording (.mcap) with an Imu topic. Then:
+  aam-edge --calibration front.yaml --set ego.gyro=gyro.csv --set ego.imu=imu.yaml"""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -89,7 +90,13 @@ def _add_sync(parser: argparse.ArgumentParser) -> None:
 def _add_imu(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("--camera", metavar="SPEC", required=True, help="video of a camera that turns")
-    add("--gyro", metavar="FILE", type=Path, required=True, help="CSV: time_s,wx,wy,wz")
+    add(
+        "--gyro",
+        metavar="FILE",
+        type=Path,
+        required=True,
+        help="CSV: time_s,wx,wy,wz; or a recording",
+    )
     add("--calibration", metavar="FILE", type=Path, required=True, help="of the camera's lens")
     add("--out", metavar="FILE", type=Path, default=Path("imu.yaml"), help="(%(default)s)")
 
@@ -247,11 +254,11 @@ def run_imu(options: argparse.Namespace) -> None:
     from aam_edge.calibrate.imu import camera_turns, fit_imu
     from aam_edge.camera_yaml import read_camera_yaml
     from aam_edge.config import SourceConfig
-    from aam_edge.ego.gyro_log import read_gyro_log
+    from aam_edge.ego.catalog import read_gyro
     from aam_edge.ego.imu_yaml import write_imu_yaml
 
     lens = read_camera_yaml(options.calibration)
-    log = read_gyro_log(options.gyro)
+    log = read_gyro(options.gyro)
     frames = named_frames(options.camera, SourceConfig(pace="every", mic="none"))
     fit = fit_imu(camera_turns((frame for _, frame in frames), lens), log)
     residual = f"residual {np.degrees(fit.residual_rad_s):.2f} deg/s over {fit.turns} frame pairs"

@@ -37,6 +37,8 @@ EXTRA_LIBRARIES = {
     "roslibpy": "ros",
     "torch": "torch",
     "safetensors": "torch",
+    "foxglove-sdk": "foxglove",
+    "rerun-sdk": "rerun",
 }
 """Library to the extra that brings it."""
 SHARED_FOLDERS = ("launch", "configs", "calibration")

@@ -9,7 +9,7 @@ from aam_edge.camera_yaml import ANY_CAMERA, by_camera
 from aam_edge.config import EgoConfig
 from aam_edge.ego.ego_motion import EgoMotion, GyroFrom, GyroMotion, Lens
 from aam_edge.ego.gyro import Gyro, Rate
-from aam_edge.ego.gyro_log import read_gyro_log
+from aam_edge.ego.gyro_log import GyroLog, read_gyro_log
 from aam_edge.ego.imu_yaml import ImuMount, read_imu_yaml
 from aam_edge.ego.picture_motion import PictureMotion
 from aam_edge.errors import UsageError
@@ -61,11 +61,7 @@ class EgoSources:
 
             listener = self._listener = RosGyro(spec.removeprefix(ROS), bridge)
             return lambda _: listener.gyro
-        if spec.lower().endswith(".mcap"):
-            from aam_edge.ego.gyro_recording import read_gyro_recording  # with the mcap library
-
-            return read_gyro_recording(Path(spec)).gyro
-        return read_gyro_log(Path(spec)).gyro
+        return read_gyro(Path(spec)).gyro
 
     def new_samples(self, capture_ns: int) -> list[tuple[int, Rate]]:
         """What the gyro said since the last call up to a frame, UNIX nanoseconds and rad/s.
@@ -100,3 +96,12 @@ class EgoSources:
         if mount is None or self._gyro_from is None:
             return None
         return EgoMotion(GyroMotion(self._gyro_from, mount, self._lens))
+
+
+def read_gyro(path: Path) -> GyroLog:
+    """A whole log: of a recording (.mcap), or CSV; raises DataError."""
+    if path.suffix.lower() != ".mcap":
+        return read_gyro_log(path)
+    from aam_edge.ego.gyro_recording import read_gyro_recording  # with the mcap library
+
+    return read_gyro_recording(path)

@@ -7,12 +7,14 @@ import numpy as np
 from aam_edge.intrinsics import Floats
 
 SMALL = 1e-8
+TINY = 1e-150
+"""Smaller turns are none; their squares are still numbers."""
 
 
 def rotations_of(vectors: Floats) -> Floats:
     """(n, 3, 3) of rotation vectors (n, 3), axis times angle in radians (Rodrigues)."""
     angle = np.linalg.norm(vectors, axis=1)[:, None, None]
-    x, y, z = (vectors / np.maximum(angle[:, :, 0], SMALL)).T
+    x, y, z = (vectors / np.maximum(angle[:, :, 0], TINY)).T
     o = np.zeros_like(x)
     cross = np.moveaxis(np.array([[o, -z, y], [z, o, -x], [-y, x, o]]), 2, 0)
     return np.asarray(np.eye(3) + np.sin(angle) * cross + (1 - np.cos(angle)) * (cross @ cross))

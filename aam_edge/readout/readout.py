@@ -65,6 +65,8 @@ class Readout:
             most=self._config.max_targets,
             least_score=self._config.least_score,
         )
+        if observation.ego is not None:
+            view.tracker.turn(observation.ego, frame.size)
         found = view.tracker.update(peaks, frame.capture_ns, cut=raw.cut)
         targets = self._bearings.aim(frame.camera, frame.size, found)
         return Attention(

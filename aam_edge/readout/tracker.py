@@ -1,7 +1,8 @@
 """Gives targets ids that stay with them. A pure state machine: time comes as an argument.
 
-Each target keeps a constant velocity v. Before a new map is looked at, all targets move by v dt;
-then targets and peaks are paired, the nearest pair first, distance measured in widths. A paired
+Each target keeps a constant velocity v. Before a new map is looked at, all targets move by v dt,
+and with the picture where the camera's own motion is known, so that v is what moves in the world.
+Then targets and peaks are paired, the nearest pair first, distance measured in widths. A paired
 target stands where its peak is, and its velocity takes up the part 1 - exp(-dt / VELOCITY_MEMORY_S)
 of the miss per dt (the beta of an alpha-beta filter). One without a peak moves on by its velocity
 until keep_s has passed.
@@ -14,6 +15,9 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from aam_edge.messages import Target
 from aam_edge.readout.peaks import Peak
 
@@ -23,6 +27,13 @@ GATE_GROWTH_PER_S = 2.0
 """The gate opens by this part of itself a second without a peak: the target may have turned."""
 VELOCITY_MEMORY_S = 0.1
 """A velocity is learned, and jitter of the peaks averaged, over about this time at any rate."""
+
+
+AHEAD_S = 0.01
+"""How far ahead a target is looked for, to turn its velocity with the picture."""
+FURTHEST = 10.0
+"""Half pictures: a target that the camera has turned away from is somewhere out there."""
+Ego = NDArray[np.float32]
 
 
 @dataclass(slots=True)
@@ -41,6 +52,12 @@ class Track:
         """Lets it go on by its velocity."""
         self.x += self.vx * dt_s
         self.y += self.vy * dt_s
+
+    def turn(self, ego: Ego, size: tuple[int, int]) -> None:
+        """Takes it along with the picture (W, H): the camera has turned."""
+        ahead = _moved(ego, size, self.x + self.vx * AHEAD_S, self.y + self.vy * AHEAD_S)
+        self.x, self.y = _moved(ego, size, self.x, self.y)
+        self.vx, self.vy = (ahead[0] - self.x) / AHEAD_S, (ahead[1] - self.y) / AHEAD_S
 
     def misfit(self, peak: Peak, now_ns: int) -> float:
         """Distance to a peak as a part of the gate; above 1 it is another target's."""
@@ -71,6 +88,16 @@ class TargetTracker:
         self._tracks: list[Track] = []
         self._next_id = 1
         self._now_ns = 0
+
+    def turn(self, ego: Ego, size: tuple[int, int]) -> None:
+        """Takes all targets along with the picture, before `update` sees a new map of it.
+
+        Args:
+            ego: (3, 3), the camera's motion since the last map, see `Observation.ego`.
+            size: (W, H) of the picture.
+        """
+        for track in self._tracks:
+            track.turn(ego, size)
 
     def update(
         self, peaks: Sequence[Peak], now_ns: int, *, cut: bool = False
@@ -134,3 +161,13 @@ class TargetTracker:
         self._next_id = max(self._next_id, state["next_id"])
         self._now_ns = state["now_ns"]
         self._tracks = [Track(**track) for track in state["tracks"]]
+
+
+def _moved(ego: Ego, size: tuple[int, int], x: float, y: float) -> tuple[float, float]:
+    """A pixel through a homography of -1..1 over the picture."""
+    half = size[0] / 2, size[1] / 2
+    point = ego @ np.array([(x + 0.5) / half[0] - 1, (y + 0.5) / half[1] - 1, 1.0])
+    if point[2] <= 0:
+        return -FURTHEST * size[0], -FURTHEST * size[1]
+    there = np.clip(point[:2] / point[2], -FURTHEST, FURTHEST)
+    return float((there[0] + 1) * half[0] - 0.5), float((there[1] + 1) * half[1] - 0.5)

@@ -54,6 +54,8 @@ class RosSink:
         """`cameras`: their names; of one alone the name stands in no topic."""
         self.dropped = 0
         self._config, self._commands, self._is_alone = config, commands, len(cameras) == 1
+        named = (spec.rpartition("=") for spec in config.frame_id)
+        self._frames = {camera: frame for camera, _, frame in named}
         self._context = Context(config.url, retry_max_s=config.retry_max_s)
         self._context.init([])
         self._node = Node(NODE, context=self._context, namespace=config.namespace)
@@ -140,8 +142,9 @@ class RosSink:
         before = self._bridge.dropped
         prefix = self._prefix(attention.camera)
         for topic, kind, tree in topics.shown_entries(attention):
-            if self._config.frame_id is not None:
-                tree["header"]["frame_id"] = self._config.frame_id
+            frame_id = self._frames.get(attention.camera, self._frames.get(""))
+            if frame_id is not None:
+                tree["header"]["frame_id"] = frame_id
             if kind == DETECTIONS:
                 self._targets_topic(prefix + topic).publish(tree, attention)
             else:
