@@ -10,19 +10,39 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
 from aam_edge.model.released.dinov3 import Attention, DinoV3, KeylessBiasLinear
 
+WRAPPED = ("qkv", "proj")
+"""Layers of an attention that are wrapped."""
 RANK, ALPHA = 32, 64
 """Of the public checkpoints."""
 DROPOUT = 0.05
 LAST_BLOCKS = 24
 """Blocks from the end that have LoRA: all of them in s, b and l."""
-WRAPPED = ("qkv", "proj")
-"""Layers of an attention that are wrapped."""
+
+
+@dataclass(frozen=True, slots=True)
+class LoraShape:
+    """How a backbone was wrapped; alpha stands in no file."""
+
+    rank: int = RANK
+    alpha: float = ALPHA
+    last: int = LAST_BLOCKS
+
+    @property
+    def scale(self) -> float:
+        """What B A is multiplied by."""
+        return self.alpha / self.rank
+
+
+PUBLIC = LoraShape()
+TINY_LORA = LoraShape(4, 6, 3)
+"""For tests."""
 
 
 class LoraLinear(nn.Module):

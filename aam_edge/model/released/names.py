@@ -48,6 +48,38 @@ def our_names(tensors: Mapping[str, Tensor]) -> Tensors:
     return ours
 
 
+def public_shapes(ours: Mapping[str, Tensor]) -> Tensors:
+    """Empty tensors under the public names for those of a network under ours."""
+    public: Tensors = {}
+    for name, tensor in ours.items():
+        if ".query." in name:
+            rows, *rest = tensor.shape
+            public[name.replace(".query.", ".qkv.")] = tensor.new_empty(3 * rows, *rest)
+        elif ".cross_attn.value." in name:
+            rows, *rest = tensor.shape
+            public[name.replace("value.", "in_proj_")] = tensor.new_empty(3 * rows, *rest)
+        elif PLACE.fullmatch(name):
+            public[name] = tensor[:, :, None, None]
+        elif ".key_value." not in name:
+            public[name] = tensor
+    return public
+
+
+def without_copies(tensors: Mapping[str, Tensor]) -> Tensors:
+    """Tensors by public names, each once, without dead ones and masks.
+
+    A wrapped layer is shown as `base`, also where the file has the plain name alone.
+    """
+    kept: Tensors = {}
+    for name, tensor in tensors.items():
+        layer, _, kind = name.rpartition(".")
+        if DEAD.fullmatch(name) or kind == "bias_mask" or is_alias(name, tensors):
+            continue
+        is_wrapped = WRAPPED.fullmatch(layer) and f"{layer}.lora_A.weight" in tensors
+        kept[f"{layer}.base.{kind}" if is_wrapped else name] = tensor
+    return kept
+
+
 def is_alias(name: str, tensors: Mapping[str, Tensor]) -> bool:
     """Whether a wrapped layer shows its inner layer's tensor here."""
     layer, _, kind = name.rpartition(".")
