@@ -18,15 +18,15 @@ from aam_edge.engine.package import find_package, packaged_folder, packaged_name
 from aam_edge.errors import ModelError
 from aam_edge.model.released.origins import ORIGINS
 from aam_edge.model.released.stored import (
-    KINDS as KINDS,
-)
-from aam_edge.model.released.stored import (
+    KINDS,
     Stored,
     file_sha256,
     find_stored,
     stored_names,
     user_folder,
 )
+
+__all__ = ["KINDS", "Row", "Shown", "import_weights", "list_weights", "show_weights", "user_folder"]
 
 LARGEST_HEADER_BYTES = 100_000_000
 """Of a safetensors file, as its specification bounds it."""
