@@ -93,10 +93,15 @@ class ModelConfig:
     """Which network runs, and on what."""
 
     name: str = setting("nano", "a packaged network, or a weights file")
-    engine: str = setting("auto", "auto, onnx, openvino, eager")
-    precision: Literal["auto", "f32", "bf16"] = setting(
+    engine: str = setting("auto", "auto, onnx, openvino, eager; for GPUs compiled, tensorrt")
+    device: str = setting("auto", "auto, cpu, cuda or cuda:1, for eager, compiled and tensorrt")
+    precision: Literal["auto", "f32", "bf16", "f16"] = setting(
         "auto", "auto: the fastest that the engine and machine have"
     )
+    engine_folder: str | None = setting(
+        None, "where TensorRT engines lie; default: aam-edge/engines in the user's cache"
+    )
+    build: bool = setting(True, "build a TensorRT engine that is missing, in the background")
     text: Literal["table", "sentence"] = setting(
         "table", "what turns prompts into numbers: the packaged table, or the extra [text]"
     )

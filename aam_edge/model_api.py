@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from aam_edge.config import ModelConfig, ReadoutConfig
-from aam_edge.engine.catalog import open_backend, open_text
+from aam_edge.engine.catalog import Engines, open_backend, open_text
 from aam_edge.engine.package import find_package
 from aam_edge.engine.session import Session
 from aam_edge.engine.text import MAX_CHARACTERS
@@ -36,7 +36,15 @@ class Model:
     def __init__(self, config: ModelConfig, readout: ReadoutConfig | None = None):
         self.config = config
         self.package = find_package(config.name)
-        self.backend = open_backend(self.package, config.engine, config.precision, config.threads)
+        folder = None if config.engine_folder is None else Path(config.engine_folder)
+        self.backend = open_backend(
+            self.package,
+            config.engine,
+            config.precision,
+            config.threads,
+            config.device,
+            Engines(folder, config.build),
+        )
         self.readout = readout or ReadoutConfig()
         embed = open_text(config.text)
         self.embed = embed if self.package.follows_prompts else None
@@ -214,18 +222,21 @@ def load(
     precision: str = "auto",
     text: str = "table",
     threads: int = 1,
+    device: str = "auto",
 ) -> Model:
     """Loads a network.
 
     Args:
         name: a packaged network, or the path of a weights file.
-        engine: auto (the fastest that is installed), onnx, openvino or eager.
-        precision: auto, f32 or bf16.
+        engine: auto (the fastest on the CPU that is installed), onnx, openvino, eager, compiled
+            or tensorrt.
+        precision: auto, f32, bf16 or f16.
         text: what reads prompts, table or sentence (pip install aam-edge[text]).
         threads: of the network, at least 1.
+        device: auto, cpu, cuda or cuda:1; for eager, compiled and tensorrt.
 
     Raises:
         UsageError, ModelError: with one line that says what to do.
     """
     checked: dict[str, Any] = {"precision": precision, "text": text}  # by whoever takes them
-    return Model(ModelConfig(name=name, engine=engine, threads=threads, **checked))
+    return Model(ModelConfig(name=name, engine=engine, threads=threads, device=device, **checked))

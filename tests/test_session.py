@@ -147,7 +147,7 @@ def test_scene_cut_is_seen_and_forgotten_within_one_frame(backend: Backend) -> N
 class Watched:
     """A backend whose inputs can be read after each step."""
 
-    name, precision, device = "watched", "f32", "cpu"
+    name, precision, device, prompt_channels = "watched", "f32", "cpu", 128
 
     def __init__(self, backend: Backend):
         self._backend = backend

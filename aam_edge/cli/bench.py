@@ -25,7 +25,7 @@ import numpy as np
 
 from aam_edge.cli.findings import processor_name
 from aam_edge.config import Config, load_config
-from aam_edge.engine.catalog import ENGINES, is_installed
+from aam_edge.engine.catalog import ENGINES, GPU_ENGINES, is_installed
 from aam_edge.errors import ModelError
 from aam_edge.messages import Attention, Frame, Health
 from aam_edge.model_api import load
@@ -90,7 +90,9 @@ class Recorder:
 
 def run(options: argparse.Namespace) -> int:
     """Measures and prints."""
-    engines = options.engine or [name for name in ENGINES if is_installed(name) and name != "eager"]
+    engines = options.engine or [
+        name for name in ENGINES if is_installed(name) and name not in ("eager", *GPU_ENGINES)
+    ]
     frames = max(options.frames, FEWEST_FRAMES)
     if len(engines) == 1:
         logging.getLogger().setLevel(logging.ERROR)

@@ -12,12 +12,15 @@ from aam_edge.cli.findings import Finding
 from aam_edge.engine.backend import Backend
 from aam_edge.engine.catalog import (
     ENGINES,
+    GPU_ENGINES,
     TEXTS,
+    Engines,
     choose_engine,
     how_to_install,
     is_installed,
     open_backend,
     open_text,
+    why_no_gpu,
 )
 from aam_edge.engine.package import Package, find_package, packaged_names
 from aam_edge.engine.session import Session
@@ -51,7 +54,9 @@ def find_engines(model: str, seconds: float) -> Iterator[Finding]:
         yield Finding("engine", model, str(problem), is_fault=True)
         return
     for engine in ENGINES:
-        if is_installed(engine):
+        if engine in GPU_ENGINES and is_installed(engine) and (why := why_no_gpu()):
+            yield Finding("engine", engine, f"for NVIDIA GPUs: {why}")
+        elif is_installed(engine):
             yield from _try_engine(package, engine, seconds)
         else:
             yield Finding("engine", engine, f"not installed: {how_to_install(engine)}")
@@ -78,17 +83,18 @@ def _try_engine(package: Package, engine: str, seconds: float) -> Iterator[Findi
     for precision in ("auto", "f32"):
         name = engine
         try:
-            backend = open_backend(package, engine, precision)
+            backend = open_backend(package, engine, precision, engines=Engines(builds=False))
             if backend.precision in tried:
                 return
             tried.add(backend.precision)
             name = f"{engine} {backend.precision}"
             step_ms = measure(backend, seconds)
+            served = "" if backend.name == engine else f" by {backend.name}, for want of an engine"
         except Exception as problem:  # noqa: BLE001 each library has its own kinds
             reason = " ".join(str(problem).split()) or type(problem).__name__
             yield Finding("engine", name, f"does not run: {reason}", is_fault=True)
             return
-        words = f"{1000 / step_ms:.0f} maps/s, {step_ms:.1f} ms a step on {backend.device}"
+        words = f"{1000 / step_ms:.0f} maps/s, {step_ms:.1f} ms a step on {backend.device}{served}"
         data = {"rate_hz": 1000 / step_ms, "step_ms": step_ms, "device": backend.device}
         yield Finding("engine", name, words, data=data)
 

@@ -16,8 +16,11 @@ class Backend(Protocol):
 
     name: str
     precision: str
-    """f32 or bf16: what the network computes in."""
+    """f32, bf16 or f16: what the network computes in."""
     device: str
+    """cpu, or a GPU's name."""
+    prompt_channels: int
+    """Numbers of a prompt."""
 
     def bind(self, buffers: Buffers) -> Runner:
         """Ties a stream's buffers to the network; cheap enough to do again when prompts change."""

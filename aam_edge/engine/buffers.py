@@ -6,6 +6,7 @@ round. So nothing is allocated or copied while a stream runs.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,12 +21,18 @@ COARSE_STRIDE = 16
 PROMPT_CHANNELS = 128
 HEARING_CHANNELS = 102
 LARGEST_VARIANCE = 1e4
+KEPT_SHAPES = 6
+"""Sizes whose buffers stay bound: photos of a folder come in a few shapes, and binding compiles."""
 STATE_NAMES = ("log_density", "variance", "luminance", "drift", "hearing")
 OF_PROMPTS = STATE_NAMES[:2]
 """What each prompt has for itself; the rest belongs to the camera."""
 INPUTS = ("image", "prompt", "dt_s", "ego", "mel", "heard")
 OUTPUTS = ("density", "presence", "searching", "beta", "gate", "cut")
 """Of the graph, besides the state."""
+
+READ_STATE = ("variance",)
+"""The part of the state that is read after each step; an engine that keeps the state elsewhere
+brings the rest when it is asked."""
 
 Array = NDArray[Any]
 
@@ -48,10 +55,10 @@ class Shape:
 class Buffers:
     """One camera's inputs, outputs and twofold state."""
 
-    def __init__(self, shape: Shape):
+    def __init__(self, shape: Shape, prompt_channels: int = PROMPT_CHANNELS):
         self.shape = shape
         self.image = np.zeros((1, shape.height, shape.width, 3), np.uint8)
-        self.prompt = np.zeros((1, shape.prompts, PROMPT_CHANNELS), np.float32)
+        self.prompt = np.zeros((1, shape.prompts, prompt_channels), np.float32)
         self.dt_s = np.zeros(1, np.float32)
         self.ego = np.eye(3, dtype=np.float32)[None]
         self.mel = np.full((1, BANDS, HOPS), SILENCE, np.float32)
@@ -65,6 +72,10 @@ class Buffers:
         self._states = (initial_state(shape), initial_state(shape))
         self.turn = 0
         """Which copy of the state the next step reads."""
+        self.fetch_state: Callable[[], None] = _nothing
+        """Brings the state into `state`; an engine whose state lives on a device sets it."""
+        self.send_state: Callable[[], None] = _nothing
+        """Takes what is in `state` for the next step."""
 
     @property
     def state(self) -> dict[str, Array]:
@@ -80,6 +91,10 @@ class Buffers:
         plain: dict[str, Array] = {name: getattr(self, name) for name in OUTPUTS}
         written = self._states[1 - turn]
         return plain | {f"next_{name}": array for name, array in written.items()}
+
+
+def _nothing() -> None:
+    """The state lives in the arrays themselves."""
 
 
 def initial_state(shape: Shape) -> dict[str, Array]:

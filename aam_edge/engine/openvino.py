@@ -25,6 +25,7 @@ class OpenvinoBackend:
         except ImportError as problem:
             todo = "pip install aam-edge[openvino]"
             raise ModelError("engine is not installed", "openvino", todo) from problem
+        self.prompt_channels = package.prompt_channels
         self._openvino = openvino
         self._core = openvino.Core()
         has_bf16 = "BF16" in self._core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")

@@ -41,6 +41,21 @@ class Package:
         """Whether the map depends on the prompt."""
         return bool(self.manifest["follows_prompts"])
 
+    @property
+    def size(self) -> str:
+        """nano, s, b or l."""
+        return str(self.manifest.get("size", "nano"))
+
+    @property
+    def prompt_channels(self) -> int:
+        """Numbers of a prompt: 128 of the text table, 768 of CLIP."""
+        return int(self.manifest.get("prompt_channels", 128))
+
+    @property
+    def half(self) -> str:
+        """f16 or bf16, whichever the network loses less with on a GPU."""
+        return str(self.manifest.get("half", "f16"))
+
 
 def packaged_names() -> list[str]:
     """The networks that came with aam-edge."""

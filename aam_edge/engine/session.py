@@ -12,7 +12,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from aam_edge.engine.backend import Backend, Runner
-from aam_edge.engine.buffers import OF_PROMPTS, STATE_NAMES, Buffers, Shape, initial_state
+from aam_edge.engine.buffers import (
+    KEPT_SHAPES,
+    OF_PROMPTS,
+    STATE_NAMES,
+    Buffers,
+    Shape,
+    initial_state,
+)
 from aam_edge.engine.log_mel import LogMel
 from aam_edge.engine.size import INPUT_PIXELS, input_size, picture_for
 from aam_edge.messages import Observation, RawAttention, Sound
@@ -22,8 +29,6 @@ logger = logging.getLogger(__name__)
 
 Embed = Callable[[str], NDArray[np.float32]]
 """A prompt to its vector, (128,)."""
-KEPT_SHAPES = 6
-"""Sizes whose buffers stay bound: photos of a folder come in a few shapes, and binding compiles."""
 STANDS_STILL = np.eye(3, dtype=np.float32)
 """The homography of a camera that is not known to move."""
 UNKNOWN_STEP_S = 1 / 30
@@ -130,7 +135,10 @@ class Session:
 
     def state(self) -> dict[str, Any]:
         """A copy of the state, for `restore`; arrays by name, `last_ns` and `prompts`."""
-        arrays = {} if self._size is None else {n: a.copy() for n, a in self._buffers.state.items()}
+        arrays: dict[str, Any] = {}
+        if self._size is not None:
+            self._buffers.fetch_state()
+            arrays = {name: array.copy() for name, array in self._buffers.state.items()}
         return {**arrays, "last_ns": self._last_ns, "prompts": self.prompts, "size": self._size}
 
     def restore(self, state: dict[str, Any]) -> None:
@@ -165,7 +173,7 @@ class Session:
         if shape not in self._bound:
             if len(self._bound) == KEPT_SHAPES:
                 self._bound.pop(next(iter(self._bound)))
-            buffers = Buffers(shape)
+            buffers = Buffers(shape, self.backend.prompt_channels)
             self._bound[shape] = buffers, self.backend.bind(buffers)
         self._buffers, self._run = self._bound[shape]
         self._size = size
@@ -183,6 +191,7 @@ class Session:
     def _load(self, state: dict[str, Any]) -> None:
         for name, array in self._buffers.state.items():
             array[...] = state[name]
+        self._buffers.send_state()
 
     def _elapsed(self, capture_ns: int) -> float:
         """Seconds since the last frame; 0 for the first."""

@@ -15,7 +15,7 @@ import onnx
 import torch
 from onnx import TensorProto, helper
 from safetensors.torch import load_file, save_file
-from torch import Tensor, nn
+from torch import Tensor
 from torch.export import Dim
 
 from aam_edge.engine.package import FORMAT, file_hash
@@ -27,25 +27,20 @@ from aam_edge.model.native.network import (
     Step,
     silent_moment,
 )
+from aam_edge.model.native.sizes import (
+    NANO,
+    half_of,
+    merge_projections,
+    prompt_channels,
+    size_of,
+)
+from aam_edge.model.native.step_graph import StepGraph
 
 OPSET = 20
 INPUTS = (*Moment._fields, *State._fields)
 OUTPUTS = (*Step._fields[:-1], *(f"next_{name}" for name in State._fields))
 SMALLEST_HALF = 1024
 """Tensors with fewer numbers stay in single precision: they cost nothing."""
-
-
-class StepGraph(nn.Module):
-    """`step` with moment and state spread out, as a graph's inputs and outputs are."""
-
-    def __init__(self, network: NativeNetwork):
-        super().__init__()
-        self.network = network
-
-    def forward(self, *given: Tensor) -> tuple[Tensor, ...]:
-        inputs = len(Moment._fields)
-        *outputs, after = self.network.step(Moment(*given[:inputs]), State(*given[inputs:]))
-        return *outputs, *after
 
 
 def export_network(network: NativeNetwork, name: str, out: Path, facts: dict[str, Any]) -> None:
@@ -57,6 +52,8 @@ def export_network(network: NativeNetwork, name: str, out: Path, facts: dict[str
         out: folder.
         facts: goes into the manifest, `follows_prompts` among them.
     """
+    merge_projections(network)
+    facts = facts_of(network) | facts
     out.mkdir(parents=True, exist_ok=True)
     tensors, graph = out / f"{name}.safetensors", out / f"{name}.onnx"
     save_file(_stored(network), tensors)
@@ -68,6 +65,14 @@ def export_network(network: NativeNetwork, name: str, out: Path, facts: dict[str
     hashes = {"graph_sha256": file_hash(graph), "tensors_sha256": file_hash(tensors)}
     manifest = {"format": FORMAT, "name": name, "family": "native"} | hashes | facts
     (out / f"{name}.json").write_text(json.dumps(manifest, indent=1) + "\n")
+
+
+def facts_of(network: NativeNetwork) -> dict[str, Any]:
+    """What the manifest says of a network that is not nano."""
+    size = size_of(network)
+    if size == NANO:
+        return {}
+    return {"size": size, "prompt_channels": prompt_channels(size), "half": half_of(size)}
 
 
 def load_weights(network: NativeNetwork, tensors: Path) -> None:
@@ -102,7 +107,8 @@ def program_of(network: NativeNetwork) -> torch.export.ExportedProgram:
     )
     height, width = 192, 256
     image = torch.zeros(2, height, width, 3, dtype=torch.uint8)
-    moment = silent_moment(image, torch.zeros(2, 3, 128), torch.zeros(2))
+    prompt = torch.zeros(2, 3, prompt_channels(size_of(network)))
+    moment = silent_moment(image, prompt, torch.zeros(2))
     arguments = (*moment, *network.init_state(2, 3, height, width))
     return torch.export.export(
         StepGraph(network).eval(), arguments, dynamic_shapes={"given": shapes}

@@ -87,9 +87,9 @@ class Evidence(NamedTuple):
 class Film(nn.Module):
     """Scales and shifts channels by the prompt; the identity until it is trained."""
 
-    def __init__(self, channels: int):
+    def __init__(self, channels: int, prompt_channels: int = PROMPT_CHANNELS):
         super().__init__()
-        self.to_gain_shift = nn.Linear(PROMPT_CHANNELS, 2 * channels)
+        self.to_gain_shift = nn.Linear(prompt_channels, 2 * channels)
         nn.init.zeros_(self.to_gain_shift.weight)
         nn.init.zeros_(self.to_gain_shift.bias)
 
@@ -102,7 +102,12 @@ class Film(nn.Module):
 class Decoder(nn.Module):
     """`look` once a picture, then `forward` once a picture and prompt."""
 
-    def __init__(self, tap_channels: tuple[int, ...], pieces: Pieces | None = None):
+    def __init__(
+        self,
+        tap_channels: tuple[int, ...],
+        pieces: Pieces | None = None,
+        prompt_channels: int = PROMPT_CHANNELS,
+    ):
         super().__init__()
         self.pieces = pieces or Pieces()
         fine, middle = LEVEL_CHANNELS[:2]
@@ -118,27 +123,27 @@ class Decoder(nn.Module):
         # Straight from the taps as well: what a pretrained body knows of names comes out linearly.
         self.taps_to_cells = nn.ModuleList(nn.Conv2d(c, SPACE, 1) for c in tap_channels[1:])
         self.to_whole = nn.Linear(tap_channels[-1], SPACE)
-        self.to_point = nn.Linear(PROMPT_CHANNELS, SPACE)
+        self.to_point = nn.Linear(prompt_channels, SPACE)
         self.cell_scale = nn.Parameter(torch.tensor(math.log(CELL_START)))
         self.whole_scale = nn.Parameter(torch.tensor(math.log(WHOLE_START)))
         self.point_scale = nn.Parameter(torch.tensor(math.log(POINT_START)))
         self.anchor = nn.Parameter(0.02 * torch.randn(SPACE))
         self.scales = nn.Parameter(0.1 * torch.randn(len(LEVEL_CHANNELS), SPACE))
         self.log_curvature = nn.Parameter(torch.zeros(()))
-        self.film_middle, self.film_fine = Film(middle), Film(fine)
+        self.film_middle, self.film_fine = (Film(c, prompt_channels) for c in (middle, fine))
         self.ask_middle = nn.Conv2d(middle, middle, 3, padding=1)
         self.to_fine = nn.Conv2d(middle, fine, 1)
         self.hint = nn.Conv2d(2, fine, 1)
         self.ask_fine = nn.Conv2d(fine, fine, 3, padding=1)
         self.head = nn.Conv2d(fine, 2, 1)
-        self.search_gain = nn.Linear(PROMPT_CHANNELS, 1)
+        self.search_gain = nn.Linear(prompt_channels, 1)
         self.cell_line = nn.Parameter(torch.tensor([5.0, -1.0]))
         """Gain and shift from nearness to log-odds that a cell holds the thing; for training."""
         self.log_sharpness = nn.Parameter(torch.tensor(math.log(10.0)))
         """From nearness to the log-odds between names or cells; for training."""
         self.presence = nn.Parameter(torch.tensor([3.0, 1.0, -2.0]))
-        self.searching = nn.Linear(PROMPT_CHANNELS, 1)
-        self.prior = Prior(PROMPT_CHANNELS)
+        self.searching = nn.Linear(prompt_channels, 1)
+        self.prior = Prior(prompt_channels)
 
     @property
     def curvature(self) -> Tensor:

@@ -7,13 +7,19 @@ sees still pictures and is what gaze teaches; `forward` is a clip, frame by fram
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from aam_edge.model.native import fpd
-from aam_edge.model.native.decoder import Decoder, Evidence, Pieces, Pyramid
+from aam_edge.model.native.decoder import (
+    PROMPT_CHANNELS,
+    Decoder,
+    Evidence,
+    Pieces,
+    Pyramid,
+)
 from aam_edge.model.native.ego import identity_ego
 from aam_edge.model.native.flow import luminance
 from aam_edge.model.native.hearing import (
@@ -87,10 +93,24 @@ class Step(NamedTuple):
 class NativeNetwork(nn.Module):
     """Vision encoder, decoder, hearing and Fokker-Planck filter."""
 
-    def __init__(self, pieces: Pieces | None = None) -> None:
+    def __init__(
+        self,
+        pieces: Pieces | None = None,
+        body: nn.Module | None = None,
+        taps: tuple[int, ...] = TAP_CHANNELS,
+        prompt_channels: int = PROMPT_CHANNELS,
+    ) -> None:
+        """nano; `sizes.py` makes the larger ones.
+
+        Args:
+            pieces: of the decoder that are at work.
+            body: picture (B, 3, H, W), BGR, 0..255, to four maps at strides 4, 8, 16 and 32.
+            taps: channels of those.
+            prompt_channels: numbers of a prompt.
+        """
         super().__init__()
-        self.body = LiteBody()
-        self.decoder = Decoder(TAP_CHANNELS, pieces)
+        self.body: Any = LiteBody() if body is None else body
+        self.decoder = Decoder(taps, pieces, prompt_channels)
         self.hearing = Hearing()
         self.fpd = fpd.Fpd()
 
@@ -104,7 +124,11 @@ class NativeNetwork(nn.Module):
         Returns:
             For B * N, prompts of a picture behind each other.
         """
-        seen = self.decoder.look(self.body(picture))
+        return self.read(self.body(picture), prompt)
+
+    def read(self, taps: list[Tensor], prompt: Tensor) -> Evidence:
+        """The same from what the body has made of the pictures."""
+        seen = self.decoder.look(taps)
         evidence: Evidence = self.decoder(repeated(seen, prompt.shape[1]), prompt.flatten(0, 1))
         return evidence
 
@@ -114,15 +138,19 @@ class NativeNetwork(nn.Module):
         filtered = fpd.initial_state(cameras, prompts, rows, columns)
         return State(*filtered, initial_memory(cameras, rows, columns))
 
-    def step(self, moment: Moment, state: State) -> Step:
+    def step(self, moment: Moment, state: State, taps: list[Tensor] | None = None) -> Step:
         """One frame; vision is done once a camera.
 
         Args:
             moment: the frame.
             state: what the last step gave, or `init_state`.
+            taps: what the body makes of the picture, where that is known.
         """
         picture = moment.image.permute(0, 3, 1, 2).float()  # (B, 3, H, W)
-        evidence = self.observe(picture, moment.prompt)
+        if taps is None:
+            evidence = self.observe(picture, moment.prompt)
+        else:
+            evidence = self.read(taps, moment.prompt)
         filtered = fpd.State(*state[:4])
         motion = self.fpd.compare(filtered, luminance(picture), moment.dt_s, moment.ego)
         predicted = self.fpd.carry(filtered, motion, moment.dt_s)
