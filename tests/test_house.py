@@ -21,7 +21,8 @@ IMPORT_THE_BASE = """
 import importlib, pkgutil, sys
 sys.modules["torch"] = None  # every import of it fails
 import aam_edge
-torch_rooms = ("aam_edge.model", "aam_edge.training", "aam_edge.engine.eager")
+engines = tuple(f"aam_edge.engine.{name}" for name in ("eager", "released"))
+torch_rooms = ("aam_edge.model.", "aam_edge.training", *engines)
 for module in pkgutil.walk_packages(aam_edge.__path__, "aam_edge.", onerror=lambda name: None):
     if not module.name.startswith(torch_rooms):
         importlib.import_module(module.name)
