@@ -112,6 +112,12 @@ class ModelConfig:
         False, "released networks: keep the density alive across windows in the native filter"
     )
     clip: str = setting("clip-text", "released networks: imported CLIP that reads prompts")
+    wav2clip: str = setting(
+        "wav2clip", "released networks: imported Wav2CLIP that hears, if it is there; none: deaf"
+    )
+    amplitude: Literal["public", "full"] = setting(
+        "public", "released networks: scale of sound, as the public code has it or as Wav2CLIP has"
+    )
 
     def __post_init__(self) -> None:
         at_least("model.threads", self.threads, 1)

@@ -166,6 +166,7 @@ def open_released(package: Package, config: ModelConfig) -> ReleasedBackend:
         raise ModelError("engine is not installed", "eager", how_to_install("eager"))
     from aam_edge.engine.released_network import open_network
     from aam_edge.engine.released_session import ReleasedBackend
+    from aam_edge.engine.released_sound import open_hearing
     from aam_edge.engine.released_text import ClipPrompts
 
     prompts = ClipPrompts(config.clip)
@@ -176,6 +177,8 @@ def open_released(package: Package, config: ModelConfig) -> ReleasedBackend:
         window=config.window,
         filters=config.filter,
         threads=config.threads,
+        hearing=open_hearing(config.wav2clip),
+        amplitude=config.amplitude,
     )
 
 

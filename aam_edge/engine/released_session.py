@@ -12,16 +12,19 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
 from aam_edge.engine.released_filter import MapFilter
+from aam_edge.engine.released_sound import Hearing
 from aam_edge.engine.session import UNKNOWN_STEP_S
 from aam_edge.engine.size import picture_for
-from aam_edge.messages import Image, Observation, RawAttention
+from aam_edge.messages import Image, Observation, RawAttention, Sound
 from aam_edge.model.native import fpd
 from aam_edge.model.released.network import ReleasedNetwork, stretched
 from aam_edge.model.released.pictures import SIDE, prepare
+from aam_edge.model.released.sound import Amplitude
 from aam_edge.model.released.stream import WINDOW, ReleasedStream, RingState, state_of
+from aam_edge.model.released.wav2clip import Wav2Clip
 
 logger = logging.getLogger(__name__)
 
@@ -60,6 +63,8 @@ class ReleasedBackend:
         window: int = WINDOW,
         filters: bool = False,
         threads: int = 1,
+        hearing: Wav2Clip | None = None,
+        amplitude: Amplitude = "public",
     ):
         """Nothing is copied; sessions share all of it.
 
@@ -69,11 +74,26 @@ class ReleasedBackend:
             window: frames that a map is made from.
             filters: whether the native filter keeps the density alive across windows.
             threads: of the network, at least 1.
+            hearing: what makes vectors of sound; None is deaf.
+            amplitude: scale of the sound that it is given.
         """
         torch.set_num_threads(threads)
         self.stream = ReleasedStream(network, window)
         self.prompts, self.filters = prompts, filters
         self.device = str(self.stream.times2.device)
+        self._hearing, self._amplitude = hearing, amplitude
+        self.gate = 0.0
+        """What part sound had in the last map, as the network weighed it."""
+        network.head.av_fusion.register_forward_hook(self._note_gate)
+
+    def hearing(self) -> Hearing | None:
+        """One camera's hearing; None where the network is deaf."""
+        if self._hearing is None:
+            return None
+        return Hearing(self._hearing, self.stream.window, self._amplitude)
+
+    def _note_gate(self, _module: nn.Module, _given: object, gave: tuple[Tensor, Tensor]) -> None:
+        self.gate = float(gave[1].mean())
 
     def session(self, prompts: Sequence[str]) -> ReleasedSession:
         """A stream of its own."""
@@ -94,6 +114,7 @@ class ReleasedSession:
     def __init__(self, backend: ReleasedBackend, prompts: Sequence[str]):
         self._backend, self._stream = backend, backend.stream
         self._state: RingState = self._stream.init_state(1, SIDE, SIDE)
+        self._hearing = backend.hearing()
         self._last_ns: int | None = None
         self.backward_stamps = 0
         self.restarts = 0
@@ -107,7 +128,7 @@ class ReleasedSession:
         image = self._backend.shrink(picture_for(frame, (SIDE, SIDE)))
         dt_s = self._elapsed(frame.capture_ns)
         start = time.perf_counter()
-        density = self._look(image)
+        density, gate = self._look(image, observation.sound)
         self.network_s = time.perf_counter() - start
         if self._filter is None:
             variance, is_cut = torch.full_like(density, UNTOLD_VARIANCE), False
@@ -121,18 +142,21 @@ class ReleasedSession:
                 variance=variance[0, n].numpy().copy(),
                 dt_s=dt_s,
                 cut=is_cut,
+                gate=gate,
             )
             for n in range(len(self.prompts))
         ]
 
     @torch.inference_mode()
-    def _look(self, image: Image) -> Tensor:
-        """Densities (1, N, h, w) of the newest frame as the window sees it, on the CPU."""
+    def _look(self, image: Image, sound: Sound | None) -> tuple[Tensor, float]:
+        """Densities (1, N, h, w) of the newest frame, on the CPU, and the part of its sound."""
         x = prepare(torch.from_numpy(image)[None].to(self._texts.device), None)
-        logits = self._stream.step(x, self._texts, self._state)
+        heard = None if self._hearing is None else self._hearing.hear(sound)
+        self._backend.gate = 0.0
+        logits = self._stream.step(x, self._texts, self._state, heard)
         maps = F.avg_pool2d(stretched(logits, (SIDE, SIDE)).sigmoid(), MAP_STRIDE)
         maps = maps.float().cpu().clamp_min(LEAST_VALUE)
-        return maps / maps.sum((2, 3), keepdim=True)
+        return maps / maps.sum((2, 3), keepdim=True), self._backend.gate
 
     def set_prompts(self, prompts: Sequence[str]) -> None:
         """Changes what is looked for; the frames that were seen count for the new one too."""
@@ -150,6 +174,8 @@ class ReleasedSession:
         """Forgets everything that was seen."""
         self._last_ns = None
         self._state.restart()
+        if self._hearing is not None:
+            self._hearing.reset()
         if self._filter is not None:
             self._filter.reset()
 
@@ -159,6 +185,8 @@ class ReleasedSession:
         if self._filter is not None:
             filtered = self._filter.state._asdict()
             arrays |= {f"filter_{n}": t.numpy().copy() for n, t in filtered.items()}
+        if self._hearing is not None:
+            arrays |= self._hearing.state()
         return {**arrays, "last_ns": self._last_ns, "prompts": self.prompts, "size": (SIDE, SIDE)}
 
     def restore(self, state: dict[str, Any]) -> None:
@@ -168,6 +196,8 @@ class ReleasedSession:
         if self._filter is not None:
             kept = _like(state, "filter_", self._filter.state._asdict())
             self._filter.state = fpd.State(**kept)
+        if self._hearing is not None:
+            self._hearing.restore(state)
         self._state = state_of(ring)
         self._last_ns = state["last_ns"]
 
