@@ -31,6 +31,7 @@ _HOME = {
     "Target": "messages",
     "crop_targets": "crops",
     "load": "model_api",
+    "load_released": "engine.released",
     "open_source": "sources.catalog",
     "open_sources": "sources.together",
     "subscribe": "subscriber",
@@ -43,6 +44,7 @@ if TYPE_CHECKING:
     from aam_edge.crops import Crop as Crop
     from aam_edge.crops import Crops as Crops
     from aam_edge.crops import crop_targets as crop_targets
+    from aam_edge.engine.released import load_released as load_released
     from aam_edge.errors import AamEdgeError as AamEdgeError
     from aam_edge.messages import Attention as Attention
     from aam_edge.messages import Frame as Frame

@@ -12,22 +12,28 @@ from __future__ import annotations
 
 import logging
 import time
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from aam_edge.config import GazeConfig, ModelConfig, ReadoutConfig
-from aam_edge.engine.catalog import Engines, open_backend, open_text
+from aam_edge.engine.backend import Backend
+from aam_edge.engine.catalog import Engines, open_backend, open_released, open_text
 from aam_edge.engine.package import find_package
-from aam_edge.engine.passes import Passes
+from aam_edge.engine.passes import OneByOne, Passer, Passes
 from aam_edge.engine.session import Session
+from aam_edge.engine.size import shrink
 from aam_edge.engine.text import MAX_CHARACTERS
 from aam_edge.messages import Attention, Frame, Image, Observation
 from aam_edge.prompts import FREE_VIEWING, checked_prompt, shortened
 from aam_edge.readout.bearings import Bearings, read_calibrations
 from aam_edge.readout.readout import Readout
 from aam_edge.sources.picture import read_picture
+
+if TYPE_CHECKING:
+    from aam_edge.engine.released_session import ReleasedBackend, ReleasedSession
 
 logger = logging.getLogger(__name__)
 
@@ -43,8 +49,15 @@ class Model:
     ):
         self.config = config
         self.package = find_package(config.name)
+        self.readout, self.gaze = readout or ReadoutConfig(), gaze or GazeConfig()
+        self._stills: Stream | None = None
+        self._released: ReleasedBackend | None = None
+        self.backend: Backend | ReleasedBackend
+        if self.package.is_released:
+            self.backend = self._released = open_released(self.package, config)
+            return
         folder = None if config.engine_folder is None else Path(config.engine_folder)
-        self.backend = open_backend(
+        native = open_backend(
             self.package,
             config.engine,
             config.precision,
@@ -52,10 +65,27 @@ class Model:
             config.device,
             Engines(folder, config.build),
         )
-        self.readout, self.gaze = readout or ReadoutConfig(), gaze or GazeConfig()
         embed = open_text(config.text)
         self.embed = embed if self.package.follows_prompts else None
-        self._stills: Stream | None = None
+        self.backend = self._native = native
+
+    def session(self, prompts: Sequence[str]) -> Session | ReleasedSession:
+        """One camera's stream through the network, with nothing read from it yet."""
+        if self._released is not None:
+            return self._released.session(prompts)
+        return Session(self._native, prompts, self.config.pixels, self.embed)
+
+    def passes(self) -> Passer:
+        """What runs the steps of the sessions of one stream."""
+        if self._released is not None:
+            return OneByOne()
+        return Passes(self._native, self.config.batch)
+
+    def shrink(self, image: Image) -> Image:
+        """The picture as the network takes it."""
+        if self._released is not None:
+            return self._released.shrink(image)
+        return shrink(image, self.config.pixels)
 
     @property
     def engine(self) -> str:
@@ -98,6 +128,8 @@ class Model:
 
     def doubts(self, prompts: Sequence[str]) -> list[str]:
         """What will not be looked for as it was asked, a line each."""
+        if self._released is not None:
+            return self._released.prompts.doubts(prompts)
         lines = []
         for prompt in dict.fromkeys(prompts):
             if self.embed is None:
@@ -135,8 +167,8 @@ class Stream:
         self._asked = Asked(prompts, tuple(range(len(prompts))))
         self._asked_of: dict[str, Asked] = {}
         self._next_id = len(prompts)
-        self._sessions: dict[str, Session] = {}
-        self._passes = Passes(model.backend, model.config.batch)
+        self._sessions: dict[str, Session | ReleasedSession] = {}
+        self._passes = model.passes()
         self.bearings = Bearings(read_calibrations(calibration))
         self._readout = Readout(model.readout, self.bearings, model.gaze)
         self.doubts: list[str] = []
@@ -162,11 +194,10 @@ class Stream:
     @property
     def counters(self) -> dict[str, int]:
         """What went wrong with stamps and sizes, over all cameras."""
-        sessions = self._sessions.values()
-        return {
-            "backward_stamps": sum(s.backward_stamps for s in sessions),
-            "size_changes": sum(s.resets for s in sessions),
-        }
+        total: Counter[str] = Counter()
+        for session in self._sessions.values():
+            total.update(session.counters)
+        return dict(total)
 
     def step(self, seen: Frame | Observation) -> list[Attention]:
         """Takes a frame in; gives one attention a prompt, in the order of the prompts."""
@@ -193,7 +224,9 @@ class Stream:
         self.in_pass = self._passes.run(sessions, wanted)
         return [self._read(o, s) for o, s in zip(observations, sessions, strict=True)]
 
-    def _read(self, observation: Observation, session: Session) -> list[Attention]:
+    def _read(
+        self, observation: Observation, session: Session | ReleasedSession
+    ) -> list[Attention]:
         asked = self._asked_of.get(observation.frame.camera, self._asked)
         return [
             self._readout.read(
@@ -288,11 +321,9 @@ class Stream:
             if line not in said:
                 logger.warning("%s", line)
 
-    def _session(self, camera: str) -> Session:
+    def _session(self, camera: str) -> Session | ReleasedSession:
         if camera not in self._sessions:
-            backend, pixels = self.model.backend, self.model.config.pixels
-            prompts = self.prompts_of(camera)
-            self._sessions[camera] = Session(backend, prompts, pixels, self.model.embed)
+            self._sessions[camera] = self.model.session(self.prompts_of(camera))
         return self._sessions[camera]
 
 

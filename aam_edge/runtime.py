@@ -12,7 +12,6 @@ import threading
 import time
 from collections.abc import Sequence
 from contextlib import ExitStack
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,7 +21,6 @@ from aam_edge.cameras import Cameras, SourceMaker
 from aam_edge.commands import Commands
 from aam_edge.config import Config
 from aam_edge.ego.catalog import DEFAULT_URL, EgoSources
-from aam_edge.engine.size import shrink
 from aam_edge.errors import AamEdgeError, SourceError
 from aam_edge.intrinsics import Intrinsics
 from aam_edge.messages import Attention, Frame, Health, Observation
@@ -181,7 +179,7 @@ class Runtime:
         )
         plan = Plan(
             cameras=tuple(cameras),
-            shrink=partial(shrink, pixels=config.model.pixels),
+            shrink=model.shrink,
             pack_state=pack_snapshot,
             namespace=config.ros.namespace,
             quality=config.record.quality,

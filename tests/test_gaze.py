@@ -231,7 +231,7 @@ def test_state_saved_as_text_goes_on_the_same_and_an_older_one_begins_anew() -> 
 @pytest.mark.parametrize("name", ["fovea", "look_s", "return_s", "dwell_s", "turn_cost"])
 def test_settings_out_of_range_are_refused(name: str) -> None:
     with pytest.raises(UsageError, match=f"gaze.{name}=-1"):
-        GazeConfig(**{name: -1.0})
+        GazeConfig(**{name: -1.0})  # type: ignore[arg-type]
 
 
 def test_look_beyond_the_picture_is_kept_for_when_the_camera_comes_back() -> None:

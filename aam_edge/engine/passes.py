@@ -16,6 +16,7 @@ import threading
 import time
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any, Protocol
 
 from aam_edge.engine.backend import Backend, Runner
 from aam_edge.engine.buffers import Buffers, Shape
@@ -27,6 +28,39 @@ KEPT_SHAPES = 12
 BIND_WITHIN_S = 0.5
 """How long `close` waits for a binding under way."""
 Bound = tuple[Buffers, Runner]
+
+
+class Passer(Protocol):
+    """What runs the sessions of a stream."""
+
+    network_s: float
+    """Time of the last `run` inside the engine."""
+
+    def run(
+        self, sessions: Sequence[Any], wanted: Sequence[bool | None] | None = None
+    ) -> list[int]:
+        """Runs one step of each session; gives how many were in the pass of each."""
+
+    def close(self) -> None:
+        """Lets go what is held; twice is fine."""
+
+
+class OneByOne:
+    """Runs sessions one after the other: what stands where networks know of no other camera."""
+
+    network_s = 0.0
+
+    def run(
+        self, sessions: Sequence[Any], wanted: Sequence[bool | None] | None = None
+    ) -> list[int]:
+        """Runs one step of each session; each is alone in its pass, whatever is `wanted`."""
+        for session in sessions:
+            session.run()
+        self.network_s = sum(session.network_s for session in sessions)
+        return [1] * len(sessions)
+
+    def close(self) -> None:
+        """Nothing is held."""
 
 
 class Passes:

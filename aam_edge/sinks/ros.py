@@ -142,9 +142,7 @@ class RosSink:
         before = self._bridge.dropped
         prefix = self._prefix(attention.camera)
         for topic, kind, tree in topics.shown_entries(attention):
-            frame_id = self._frames.get(attention.camera, self._frames.get(""))
-            if frame_id is not None:
-                tree["header"]["frame_id"] = frame_id
+            tree["header"]["frame_id"] = self._frame_of(attention.camera)
             if kind == DETECTIONS:
                 self._targets_topic(prefix + topic).publish(tree, attention)
             else:
@@ -156,9 +154,13 @@ class RosSink:
         self.dropped += self._bridge.dropped > before
 
     def _publish_crops(self, crops: Crops) -> None:
-        frame_id = self._config.frame_id or topics.optical_frame(crops.camera)
-        for topic, kind, tree in crop_entries(crops, frame_id):
+        for topic, kind, tree in crop_entries(crops, self._frame_of(crops.camera)):
             self._publish(self._prefix(crops.camera) + topic, kind, tree)
+
+    def _frame_of(self, camera: str) -> str:
+        """The camera's optical frame, as it was named or as it is called by itself."""
+        named = self._frames.get(camera, self._frames.get(""))
+        return topics.optical_frame(camera) if named is None else named
 
     def _publish_health(self, health: Health) -> None:
         for topic, kind, tree in topics.health_entries(health, time.time_ns()):
