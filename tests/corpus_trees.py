@@ -200,6 +200,12 @@ def whole_corpus(root: Path) -> None:
         with_sound(root, folder, "_3")
 
 
+def whole_corpus_part(root: Path) -> None:
+    """One set of photos, one of videos with sound."""
+    photo_set(root, "OSIE_256", "{}_id.csv", *SPLIT_FOLDERS)
+    with_sound(root, "DIEM", "")
+
+
 def native_set(folder: Path, prompts: tuple[str, ...] = ("free viewing",)) -> Path:
     """Four photos in the native format, three in train; each person looks under one prompt."""
     trials: list[tuple[int, int]] = []

@@ -48,13 +48,17 @@ class Photo:
 
     def grid(self) -> tuple[int, int]:
         """(rows, columns) of the grid on which maps are compared."""
-        width, height = self.size
-        unit = LONG_SIDE_CELLS / max(width, height)
-        return max(1, round(unit * height)), max(1, round(unit * width))
+        return grid_of(*self.size)
 
     def density(self, shape: tuple[int, int]) -> Map:
         """The human density on a grid: one Gaussian a fixation, sampled at cell centres, sum 1."""
         return human_density(self.points, shape, self.sigma)
+
+
+def grid_of(width: int, height: int) -> tuple[int, int]:
+    """(rows, columns) of the grid for a picture: LONG_SIDE_CELLS on its long side, near-square."""
+    unit = LONG_SIDE_CELLS / max(width, height)
+    return max(1, round(unit * height)), max(1, round(unit * width))
 
 
 def human_density(points: Points, shape: tuple[int, int], sigma: float) -> Map:

@@ -19,8 +19,8 @@ there is no fixation, or no other cell to compare with, the score is NaN: nothin
 from __future__ import annotations
 
 import math
+from functools import lru_cache
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -40,11 +40,21 @@ def to_density(values: NDArray[np.floating]) -> Map:
 
 
 def to_grid(values: NDArray[np.floating], shape: tuple[int, int]) -> Map:
-    """Brings a predicted map to (h, w), averaging where it shrinks, and scales it to sum 1."""
-    shrinks = values.shape[0] > shape[0]
-    how = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
-    resized = cv2.resize(np.asarray(values, np.float32), shape[::-1], interpolation=how)
-    return to_density(np.asarray(resized, np.float64))
+    """Brings a predicted map to (h, w), bilinear, and scales it to sum 1.
+
+    Where it shrinks, each cell averages what it covers, as the reference's Pillow does.
+    """
+    down, across = (_bilinear(n, m) for n, m in zip(values.shape, shape, strict=True))
+    return to_density(down @ np.asarray(values, np.float64) @ across.T)
+
+
+@lru_cache(maxsize=64)
+def _bilinear(old: int, new: int) -> Map:
+    """(new, old): weights of `old` cells of a line in each of `new`; rows sum to 1."""
+    width = max(1.0, old / new)
+    centres = (np.arange(new)[:, None] + 0.5) * old / new
+    weights = np.maximum(0, 1 - np.abs(np.arange(old) + 0.5 - centres) / width)
+    return np.asarray(weights / weights.sum(axis=1, keepdims=True))
 
 
 def cells(points: Points, shape: tuple[int, int]) -> tuple[NDArray[np.intp], NDArray[np.intp]]:

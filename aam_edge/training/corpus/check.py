@@ -20,7 +20,7 @@ MOST_STRETCH = 1.2
 def checked(items: Iterable[Item], skipped: Skipped) -> Iterator[Item]:
     """The items with what can be read of them, fixations as points; broken parts are noted."""
     for item in items:
-        heard = _checked_sound(item, skipped)
+        heard = checked_sound(item, skipped)
         moments = []
         for index in range(len(item)):
             with skipped.counting():
@@ -29,7 +29,8 @@ def checked(items: Iterable[Item], skipped: Skipped) -> Iterator[Item]:
             yield heard.with_moments(moments)
 
 
-def _checked_sound(item: Item, skipped: Skipped) -> Item:
+def checked_sound(item: Item, skipped: Skipped) -> Item:
+    """The item; without its sound, and that noted, where it cannot be read."""
     if item.sound is None:
         return item
     try:
@@ -49,15 +50,17 @@ def _checked_moment(item: Item, index: int, skipped: Skipped) -> Moment:
         drawn = read_grey(moment.saliency_map)
         _check_aspect(drawn.shape, (height, width), f"{moment.saliency_map}")
         is_seen |= bool(drawn.any())
-    points = item.points(index)
+    points, observers = item.points(index), moment.observers
     inside = ((points >= 0) & (points <= 1)).all(axis=1)
     if not inside.all():
         outside = int((~inside).sum())
         skipped.add(f"{item}, frame {moment.number}", "fixation is outside", outside)
         points = points[inside]
+        observers = None if observers is None else observers[inside]
     if item.kind == "image" and not (is_seen or len(points)):
         raise DataError("nobody looked at the photo", item, "take it out of the list")
-    return replace(moment, fixations=None if moment.fixations is None else points)
+    fixations = None if moment.fixations is None else points
+    return replace(moment, fixations=fixations, observers=observers)
 
 
 def _check_aspect(of_map: tuple[int, ...], of_picture: tuple[int, int], name: str) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -53,6 +53,8 @@ class Moment:
     """A picture or .mat with fixated pixels, or points; None where only a map is published."""
     number: int = 0
     """Of the frame in its video, from 0."""
+    observers: NDArray[np.integer[Any]] | None = None
+    """Who looked, a number a point of `fixations`; None where it is not known. Not packed."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -79,12 +81,19 @@ class Item:
     sound_start_s: float = 0.0
     """Time of the sound's first sample, counted from frame 0."""
     things: tuple[Thing, ...] = ()
+    size: tuple[int, int] | None = None
+    """Width and height in pixels of what people saw; None where it is the file's. Not packed."""
 
     def __len__(self) -> int:
         return len(self.moments)
 
     def __str__(self) -> str:
         return f"{self.gaze_set}/{self.split}/{self.name}"
+
+    @property
+    def stimulus(self) -> str:
+        """Name of the photo or video, whatever was asked of people."""
+        return self.name.removesuffix(f", {self.prompt}")
 
     def image(self, index: int = 0) -> Image:
         """(H, W, 3), BGR."""

@@ -1,7 +1,8 @@
 """Gaze sets in the format of `training.data`, as items: one for each photo and task, one a clip.
 
-Besides what is said there: `task_text` and `trial_task` give each trial's prompt; clips have `fps`
-and `n_frames`, and their fixations `start` and `duration` in seconds. Sets of published densities
+Besides what is said there: `task_text` and `trial_task` give each trial's prompt, `trial_observer`,
+where it is there, the person; clips have `fps` and `n_frames`, and their fixations `start` and
+`duration` in seconds. Sets of published densities
 have `maps.npz` instead: `image_id`, `task_text`, and under each id an array (tasks, h, w), uint8.
 """
 
@@ -24,6 +25,7 @@ from aam_edge.training.corpus.stored import Blob, VideoFile, VideoFrame
 from aam_edge.training.metrics import Points
 
 Table = dict[str, NDArray[Any]]
+Observers = NDArray[np.integer[Any]] | None
 SEARCH_FOR = "search for the "
 
 
@@ -31,7 +33,7 @@ def read_native(folder: Path, split: str, skipped: Skipped) -> Iterator[Item]:
     """All items of one split, in its order; a photo that is missing or unseen is skipped."""
     ids = read_split(folder, split)
     is_maps = (folder / "maps.npz").is_file()
-    table = _read_table(folder / ("maps.npz" if is_maps else "fixations.npz"))
+    table = read_table(folder / ("maps.npz" if is_maps else "fixations.npz"))
     index = {str(name): i for i, name in enumerate(table["image_id"])}
     for name in ids:
         path = _stimulus(folder, name)
@@ -40,7 +42,7 @@ def read_native(folder: Path, split: str, skipped: Skipped) -> Iterator[Item]:
         elif not path.is_file():
             skipped.add(path, "file is missing")
         elif is_maps:
-            yield from _of_maps(folder.name, split, path, table)
+            yield from _of_maps(folder.name, split, path, table, index[name])
         elif "fps" in table:
             yield _clip(folder.name, split, path, table, index[name])
         else:
@@ -60,7 +62,8 @@ def read_split(folder: Path, split: str) -> list[str]:
     return [str(name) for name in splits[split]]
 
 
-def _read_table(path: Path) -> Table:
+def read_table(path: Path) -> Table:
+    """All columns of fixations.npz or maps.npz; DataError where one is missing."""
     try:
         with path.open("rb") as file, np.load(file) as archive:
             table = {name: archive[name] for name in archive.files}
@@ -79,13 +82,13 @@ def _stimulus(folder: Path, name: str) -> Path:
     return clip if clip.is_file() else folder / "images" / f"{name}.jpg"
 
 
-def _of_maps(gaze_set: str, split: str, path: Path, table: Table) -> Iterator[Item]:
+def _of_maps(gaze_set: str, split: str, path: Path, table: Table, image: int) -> Iterator[Item]:
     for task, drawn in zip(table["task_text"], table[path.stem], strict=True):
         _, content = cv2.imencode(".png", drawn)
         saliency_map = Blob(f"{path.stem}, {task}.png", content.tobytes())
         yield Item(
             gaze_set, f"{path.stem}, {task}", split, "image", str(task),
-            (Moment(path, saliency_map),),
+            (Moment(path, saliency_map),), size=_size(table, image),
         )  # fmt: skip
 
 
@@ -106,8 +109,8 @@ def _of_tasks(
         prompt = str(table["task_text"][task])
         yield Item(
             gaze_set, path.stem if len(tasks) == 1 else f"{path.stem}, {prompt}", split, "image",
-            prompt, (Moment(path, None, _points(table, seen)),),
-            sigma=float(table["sigma"][image]),
+            prompt, (_seen(table, path, seen),),
+            sigma=float(table["sigma"][image]), size=_size(table, image),
             things=_things(prompt, table["trial_box"][under_it]),
         )  # fmt: skip
 
@@ -124,20 +127,38 @@ def _things(prompt: str, boxes: NDArray[np.floating[Any]]) -> tuple[Thing, ...]:
 def _clip(gaze_set: str, split: str, path: Path, table: Table, image: int) -> Item:
     """All frames of a clip, each with the gazes under way when it comes up."""
     fps, video = float(table["fps"][image]), VideoFile(path)
-    mine = table["trial_image"][table["trial"]] == image
-    start_s, end_s = table["start"], table["start"] + table["duration"]
     tasks = table["trial_task"][table["trial_image"] == image]
     moments = []
     for number in range(int(table["n_frames"][image])):
-        now_s = number / fps
-        under_way = mine & (start_s <= now_s) & (now_s < end_s)
-        moments.append(Moment(VideoFrame(video, number), None, _points(table, under_way), number))
+        points, observers = gazes_at(table, image, number / fps)
+        moments.append(Moment(VideoFrame(video, number), None, points, number, observers))
     return Item(
         gaze_set, path.stem, split, "audio-visual",
         str(table["task_text"][tasks[0]] if len(tasks) else "free viewing"), tuple(moments),
-        fps=fps, sigma=float(table["sigma"][image]), sound=path,
+        fps=fps, sigma=float(table["sigma"][image]), sound=path, size=_size(table, image),
     )  # fmt: skip
 
 
-def _points(table: Table, keep: NDArray[np.bool_]) -> Points:
-    return np.stack([table["x"][keep], table["y"][keep]], axis=1).astype(np.float64)
+def _seen(table: Table, path: Path, keep: NDArray[np.bool_]) -> Moment:
+    points, observers = _gazes(table, keep)
+    return Moment(path, None, points, observers=observers)
+
+
+def gazes_at(table: Table, image: int, time_s: float) -> tuple[Points, Observers]:
+    """Gazes under way in a clip at one time, and whose they are."""
+    mine = table["trial_image"][table["trial"]] == image
+    ends_s = table["start"] + table["duration"]
+    return _gazes(table, mine & (table["start"] <= time_s) & (time_s < ends_s))
+
+
+def _gazes(table: Table, keep: NDArray[np.bool_]) -> tuple[Points, Observers]:
+    points = np.stack([table["x"][keep], table["y"][keep]], axis=1).astype(np.float64)
+    observers = table.get("trial_observer")
+    return points, None if observers is None else observers[table["trial"][keep]]
+
+
+def _size(table: Table, image: int) -> tuple[int, int] | None:
+    if "image_size" not in table:
+        return None
+    width, height = (int(n) for n in table["image_size"][image])
+    return width, height

@@ -3,6 +3,7 @@
 OSIE              a set of the AAM corpus below the root (`layouts.GAZE_SETS`)
 native:DIR        a gaze set in the format of `training.data`
 coco:DIR          photos with boxes: DIR/annotations/instances_SPLIT2017.json, DIR/SPLIT2017/
+boxes:DIR         photos with boxes: DIR/annotations.json (`things.read_boxed`)
 classes:DIR       photos in a folder for each class: DIR/SPLIT/CLASS/*.jpg, or DIR/CLASS/*.jpg
 """
 
@@ -24,10 +25,15 @@ from aam_edge.training.corpus.layouts import (
 from aam_edge.training.corpus.native import read_native
 from aam_edge.training.corpus.photos import read_photos
 from aam_edge.training.corpus.skipped import Skipped
-from aam_edge.training.corpus.things import read_class_folders, read_coco
+from aam_edge.training.corpus.things import read_boxed, read_class_folders, read_coco
 from aam_edge.training.corpus.videos import read_folders, read_ledov, read_with_sound
 
-OTHERS = {"native": read_native, "coco": read_coco, "classes": read_class_folders}
+OTHERS = {
+    "native": read_native,
+    "coco": read_coco,
+    "boxes": read_boxed,
+    "classes": read_class_folders,
+}
 
 
 def read_items(spec: str, root: Path, split: str, skipped: Skipped) -> Iterator[Item]:

@@ -1,0 +1,1 @@
+"""How well predictors fit where people looked; needs no torch."""
