@@ -27,7 +27,7 @@ COMMANDS = {
     "bench": "measure rate, latency, memory and rivals on this machine",
     "doctor": "show versions, devices that open, and engines with their measured rate",
     "calibrate": "measure a camera's lens, the delay of its sound, the place of its gyro",
-    "train": "pack gaze data for training (needs aam-edge[train])",
+    "train": "learn from gaze data, and pack it (needs aam-edge[train])",
     "replay": "publish a recording again, run it again, or make a killed one whole",
     "completion": "print a script that makes a shell complete commands and options",
 }
