@@ -372,22 +372,33 @@ def load_config(
         sets: `section.key=value`, the value read as YAML.
         options: dotted key to value; None values are left out.
     """
+    return load_settings(Config, file, sets, options)
+
+
+def load_settings(
+    kind: type[T],
+    file: Path | None = None,
+    sets: Iterable[str] = (),
+    options: Mapping[str, Any] | None = None,
+) -> T:
+    """The same for any tree of settings."""
+    known = known_settings(kind)
     tree: dict[str, Any] = {}
     if file is not None:
-        for key, value in _flatten(read_yaml(file)).items():
-            _check_key(key, str(file))
+        for key, value in _flatten(read_yaml(file), known).items():
+            _check_key(key, str(file), known)
             tree[key] = value
     for text in sets:
         key, is_pair, value = text.partition("=")
         if not is_pair:
             raise UsageError("setting is not understood", text, "write --set section.key=value")
-        _check_key(key, "--set")
+        _check_key(key, "--set", known)
         try:
             tree[key] = yaml.load(value, StrictLoader)
         except yaml.YAMLError as problem:
             raise UsageError("setting is not YAML", text, "quote the value") from problem
     tree |= {key: value for key, value in (options or {}).items() if value is not None}
-    return _build(Config, tree, "")
+    return _build(kind, tree, "")
 
 
 def read_yaml(file: Path) -> dict[str, Any]:
@@ -443,9 +454,9 @@ def _unique_map(loader: yaml.SafeLoader, node: yaml.MappingNode) -> dict[Any, An
 StrictLoader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _unique_map)
 
 
-def known_settings() -> dict[str, tuple[Any, str]]:
+def known_settings(kind: type[Any] = Config) -> dict[str, tuple[Any, str]]:
     """Every dotted key with its default and its words."""
-    return dict(_walk(Config, ""))
+    return dict(_walk(kind, ""))
 
 
 def _walk(kind: type[Any], prefix: str) -> Iterable[tuple[str, tuple[Any, str]]]:
@@ -456,20 +467,19 @@ def _walk(kind: type[Any], prefix: str) -> Iterable[tuple[str, tuple[Any, str]]]
             yield f"{prefix}{f.name}", (f.default, f.metadata["words"])
 
 
-def _flatten(tree: Mapping[Any, Any], prefix: str = "") -> dict[str, Any]:
+def _flatten(tree: Mapping[Any, Any], known: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     flat: dict[str, Any] = {}
     for key, value in tree.items():
-        if value is None and any(known.startswith(f"{prefix}{key}.") for known in known_settings()):
+        if value is None and any(name.startswith(f"{prefix}{key}.") for name in known):
             continue  # a section whose lines are all commented out
         if isinstance(value, Mapping):
-            flat |= _flatten(value, f"{prefix}{key}.")
+            flat |= _flatten(value, known, f"{prefix}{key}.")
         else:
             flat[f"{prefix}{key}"] = value
     return flat
 
 
-def _check_key(key: str, where: str) -> None:
-    known = known_settings()
+def _check_key(key: str, where: str, known: Mapping[str, Any]) -> None:
     if key not in known:
         near = difflib.get_close_matches(key, known, n=1, cutoff=0.0)
         raise UsageError("unknown setting", f"{key}, {where}", f"did you mean {near[0]}?")

@@ -1,9 +1,8 @@
-"""The trainer: reads gaze sets, learns, goes on after an interruption, exports what engines run."""
+"""Around a run: gaze sets are read, teachers tell, weights are averaged, engines run exports."""
 
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -12,8 +11,6 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="needs the extra [train]")
 pytest.importorskip("onnx", reason="needs the extra [train]")
-
-from torch import Tensor
 
 from aam_edge.engine.catalog import open_backend, open_text
 from aam_edge.engine.package import find_package
@@ -24,24 +21,14 @@ from aam_edge.messages import Frame, Observation
 from aam_edge.model.native.network import NativeNetwork, silent_moment
 from aam_edge.model_api import load
 from aam_edge.training.average import average_weights
-from aam_edge.training.batch import Batch, BatchConfig
 from aam_edge.training.data import read_gaze_set
 from aam_edge.training.evaluate import GAZE_SETS, evaluate, stills
 from aam_edge.training.export import export_network, load_weights
-from aam_edge.training.fit import FitConfig, Fitting, Paths, fit, read_lexicon, teach
-from aam_edge.training.sample import Sample
-from aam_edge.training.search_data import read_photos
+from aam_edge.training.search_data import read_lexicon, read_photos, teach
 from tests.conftest import START_NS, scene
 from tests.test_training_data import tiny_tree
 
 EMBED = TextTable().embed
-QUICK = FitConfig(
-    epochs=3,
-    small_epochs=9,
-    held_epochs=1,
-    warm_up_epochs=0,
-    drawing=BatchConfig(batch=8, others=2, mosaics=1.0),
-)
 
 
 @pytest.fixture
@@ -93,88 +80,6 @@ def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tiny_tree(tmp_path_factory.mktemp("tree"))
 
 
-@pytest.fixture(scope="module")
-def samples(tree: Path) -> list[Sample]:
-    return read_photos(tree, tree / "heat.npz")
-
-
-def fitting_of(config: FitConfig = QUICK) -> Fitting:
-    lexicon = torch.from_numpy(np.stack([EMBED(name) for name in ("cup", "dog")]))
-    return Fitting(config, 10, EMBED, lexicon)
-
-
-def weights_of(network: NativeNetwork, prefix: str) -> list[Tensor]:
-    named = network.state_dict().items()
-    return [tensor.clone() for name, tensor in named if name.startswith(prefix)]
-
-
-def are_equal(ours: list[Tensor], theirs: list[Tensor]) -> bool:
-    return all(torch.equal(a, b) for a, b in zip(ours, theirs, strict=True))
-
-
-def test_interrupted_run_goes_on_bit_for_bit(samples: list[Sample], tmp_path: Path) -> None:
-    whole = fitting_of()
-    first = whole.run_epoch(samples)
-    whole.save(tmp_path / "last.pt")
-    second = whole.run_epoch(samples)
-    resumed = fitting_of()
-    resumed.restore(tmp_path / "last.pt")
-    assert resumed.run_epoch(samples) == second
-    for ours, theirs in ((whole.network, resumed.network), (whole.average, resumed.average)):
-        assert are_equal(weights_of(ours, ""), weights_of(theirs, ""))
-    assert resumed.epoch == 2
-    assert first.keys() == second.keys()
-    assert all(np.isfinite(value) for value in (*first.values(), *second.values()))
-
-
-def test_body_is_held_at_first_and_learns_then(samples: list[Sample]) -> None:
-    fitting = fitting_of()
-    body, rest = (weights_of(fitting.network, part) for part in ("body.", "decoder."))
-    stem = weights_of(fitting.network, "body.stem")
-    fitting.run_epoch(samples)
-    assert are_equal(body, weights_of(fitting.network, "body."))
-    assert not are_equal(rest, weights_of(fitting.network, "decoder."))
-    fitting.run_epoch(samples)
-    assert not are_equal(body, weights_of(fitting.network, "body."))
-    assert are_equal(stem, weights_of(fitting.network, "body.stem"))
-
-
-def test_hearing_is_left_alone(samples: list[Sample]) -> None:
-    fitting = fitting_of()
-    before = weights_of(fitting.network, "hearing.")
-    fitting.run_epoch(samples)
-    assert are_equal(before, weights_of(fitting.network, "hearing."))
-
-
-def test_average_follows_the_network(samples: list[Sample]) -> None:
-    fitting = fitting_of()
-    start = weights_of(fitting.network, "decoder.head")[0]
-    fitting.run_epoch(samples)
-    mean, now = (weights_of(n, "decoder.head")[0] for n in (fitting.average, fitting.network))
-    assert 0 < float((mean - start).norm()) < float((now - start).norm())
-
-
-def test_batch_of_pictures_without_known_words_is_no_trouble(samples: list[Sample]) -> None:
-    fitting = fitting_of()
-    batch = next(fitting.drawn(samples))
-    assert batch.words.shape == (len(batch.pictures), 0)
-    assert fitting.step(batch)["words"] == 0
-
-
-def test_fitting_lowers_the_loss_and_each_part_is_told(samples: list[Sample]) -> None:
-    fitting = fitting_of(replace(QUICK, epochs=20, small_epochs=20, drop=0.0))
-    batch: Batch = next(fitting.drawn(samples))
-    batch.words = torch.full((len(batch.pictures), 2), 0.5)
-    parts = [fitting.step(batch) for _ in range(10)]
-    totals = [sum(part.values()) for part in parts]
-    assert totals[-1] < totals[0] - 0.3
-    assert set(parts[0]) == {
-        *("gaze", "search", "variance", "searching", "heat", "naming", "placing", "presence"),
-        *("words", "hierarchy"),
-    }
-    assert all(np.isfinite(value) for part in parts for value in part.values())
-
-
 def test_teacher_says_how_photos_nobody_looked_at_are_viewed(tree: Path, tmp_path: Path) -> None:
     photos = read_photos(tree, tree / "heat.npz")
     np.savez(tmp_path / "views.npz", free=np.full((len(photos), 48, 64), 9, np.uint8))
@@ -194,36 +99,16 @@ def test_names_without_a_word_leave_lexicon_and_photos(tree: Path) -> None:
     assert len(read_lexicon(photos, None, EMBED)) == 0
 
 
-def test_run_starts_from_the_mean_of_others(samples: list[Sample], tmp_path: Path) -> None:
-    fitting = fitting_of()
-    fitting.save(tmp_path / "a.pt")
-    fitting.run_epoch(samples)
-    fitting.save(tmp_path / "b.pt")
+def test_mean_of_runs_is_their_mean(tmp_path: Path) -> None:
+    for seed, name in enumerate("ab"):
+        torch.manual_seed(seed)
+        network = NativeNetwork().state_dict()
+        torch.save({"average": network, "epoch": seed}, tmp_path / f"{name}.pt")
     mean = average_weights([tmp_path / "a.pt", tmp_path / "b.pt"])
     runs = [torch.load(tmp_path / f"{name}.pt", weights_only=True)["average"] for name in "ab"]
     weight = "decoder.head.weight"
     assert not torch.equal(runs[0][weight], runs[1][weight])
     torch.testing.assert_close(mean[weight], (runs[0][weight] + runs[1][weight]) / 2)
-    torch.save({"average": mean, "epoch": 1}, tmp_path / "mean.pt")
-    third = fitting_of()
-    third.load_start(tmp_path / "mean.pt")
-    torch.testing.assert_close(third.network.state_dict()[weight], mean[weight])
-
-
-def test_whole_run_writes_checkpoint_and_log_and_is_done(tree: Path, tmp_path: Path) -> None:
-    fitting_of().save(tmp_path / "start.pt")
-    out = tmp_path / "run"
-    paths = Paths(tree, tree / "heat.npz", tree / "words.npz", tmp_path / "start.pt", out)
-    config = replace(QUICK, epochs=2)
-    fit(paths, config, evaluate_every=2)
-    lines = [json.loads(line) for line in (out / "log.jsonl").read_text().splitlines()]
-    assert [line["epoch"] for line in lines] == [1, 2]
-    assert "val" not in lines[0]
-    assert set(lines[1]["val"]) == set(GAZE_SETS)
-    assert lines[1]["search"]["n"] >= 1
-    assert 0.1 <= lines[1]["curvature"] <= 10
-    fit(paths, config, evaluate_every=2)
-    assert len((out / "log.jsonl").read_text().splitlines()) == 2
 
 
 def export_fresh(seed: int, out: Path, follows_prompts: bool) -> Path:

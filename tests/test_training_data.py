@@ -22,7 +22,6 @@ from aam_edge.training.batch import (
     Batch,
     BatchConfig,
     Scene,
-    batches,
     rows_of,
     scene_of,
 )
@@ -38,6 +37,10 @@ from aam_edge.training.prompts import (
     children,
     word_for,
 )
+from aam_edge.training.run.drawing import Drawer
+from aam_edge.training.run.material import Material
+from aam_edge.training.run.plan import Plan
+from aam_edge.training.run.settings import ClipsConfig, DataConfig, RunConfig
 from aam_edge.training.sample import Sample, boxes_heat, thing_density
 from aam_edge.training.search_data import (
     held_out_photos,
@@ -218,13 +221,20 @@ def test_thing_that_is_hardly_in_view_is_not_asked_for() -> None:
     assert density[1, 2] == 1
 
 
-def all_of(samples: list[Sample], epoch: int) -> list[Batch]:
-    return list(batches(samples, SMALL, (0, epoch), EMBED))
+def all_of(samples: list[Sample], epoch: int, drawing: BatchConfig = SMALL) -> list[Batch]:
+    """The batches of an epoch, drawn here."""
+    config = RunConfig(
+        epochs=epoch + 1, drawing=drawing, clips=ClipsConfig(every=0), data=DataConfig(sets=("-",))
+    )
+    material = Material(photos=list(samples))
+    drawer = Drawer(config, material, EMBED)
+    drawn = [drawer[entry].batch for entry in Plan(config, material).entries(epoch)]
+    return [batch for batch in drawn if isinstance(batch, Batch)]
 
 
 def test_seed_and_epoch_alone_decide_what_is_drawn(samples: list[Sample]) -> None:
     first, again, other = all_of(samples, 1), all_of(samples, 1), all_of(samples, 2)
-    assert sum(len(batch.pictures) for batch in first) == len(samples)
+    assert len(first) == -(-len(samples) // SMALL.batch)
     for one, same in zip(first, again, strict=True):
         for name in Batch.__dataclass_fields__:
             assert torch.equal(getattr(one, name), getattr(same, name))
@@ -234,6 +244,7 @@ def test_seed_and_epoch_alone_decide_what_is_drawn(samples: list[Sample]) -> Non
 def test_batches_are_whole(samples: list[Sample]) -> None:
     for batch in all_of(samples, 3):
         count, _, height, width = batch.pictures.shape
+        assert count == SMALL.batch
         assert (height, width) in ((96, 128), (128, 128), (128, 96))
         assert batch.prompts.shape == (count, SMALL.prompts, 128)
         assert batch.wanted.shape == (count * SMALL.prompts, 1, height // 4, width // 4)
@@ -250,7 +261,7 @@ def test_batches_are_whole(samples: list[Sample]) -> None:
 
 def test_names_in_view_and_absent_are_told(samples: list[Sample]) -> None:
     drawing = BatchConfig(batch=1, scale=0.5, smallest_gaze_crop=0.999)
-    batch = next(batches(samples[:1], drawing, (0, 0), EMBED))
+    (batch,) = all_of(samples[:1], 0, drawing)
     present = {name: float(batch.present[0, PLACE[name]]) for name in NAMES}
     assert (present["dog"], present["animal"]) == (1, 1)
     assert (present["bus"], present["vehicle"]) == (0, 0)

@@ -78,23 +78,26 @@ def test_heat_that_is_found_costs_nothing_and_what_is_missed_does() -> None:
     assert float(losses.heat_loss(-right, heat)) > 1
     assert float(losses.heat_loss(torch.zeros_like(heat), torch.zeros_like(heat))) > 0
     one = torch.zeros(1, 1, 1, 1)
-    # A positive at even odds: 1/4 log 2, over the least heat of 10.
-    assert float(losses.heat_loss(one, one + 1)) == pytest.approx(0.25 * math.log(2) / 10)
+    # A positive at even odds: 1/4 log 2.
+    assert float(losses.heat_loss(one, one + 1)) == pytest.approx(0.25 * math.log(2))
 
 
-def test_presence_weighs_in_view_and_absent_alike_and_leaves_the_unknown() -> None:
-    present = torch.tensor([[1.0, 0, 0, 0, -1]])
-    even = torch.zeros(1, 5, requires_grad=True)
-    loss = losses.presence_loss(even, present)
-    assert float(loss.detach()) == pytest.approx(math.log(2))
-    loss.backward()
+def test_presence_tells_in_view_and_absent_apart_and_leaves_the_unknown() -> None:
+    present = torch.tensor([[1.0, 2, 0, 0, 0, -1]])
+    even = torch.zeros(1, 6, requires_grad=True)
+    there, absent = losses.presence_loss(even, present)
+    assert float(there.detach()) == pytest.approx(2 * math.log(2))
+    assert float(absent.detach()) == pytest.approx(3 * math.log(2))
+    (there / 2 + absent / 3).backward()
     assert even.grad is not None
-    np.testing.assert_allclose(even.grad, [[-1 / 4, 1 / 12, 1 / 12, 1 / 12, 0]], atol=1e-6)
-    assert float(losses.presence_loss(torch.ones(1, 5), torch.full((1, 5), -1.0))) == 0
+    third = 1 / 6
+    np.testing.assert_allclose(even.grad, [[-0.25, -0.25, third, third, third, 0]], atol=1e-6)
+    unknown = losses.presence_loss(torch.ones(1, 5), torch.full((1, 5), -1.0))
+    assert [float(part) for part in unknown] == [0, 0]
 
 
 def test_words_count_where_they_are_known() -> None:
-    words = torch.tensor([[0.5, 0.5, 0, 0], [0, 0, 0, 0]])
+    words = torch.tensor([[0.5, 0.5, 0, 0], [0, 0, 0, 0]])  # of the second nothing is known
     assert float(losses.words_loss(torch.zeros(2, 4), words)) == pytest.approx(math.log(4))
     sure = torch.tensor([[20.0, 20, 0, 0], [0, 0, 9, 0]])
     assert float(losses.words_loss(sure, words)) == pytest.approx(math.log(2), abs=1e-5)

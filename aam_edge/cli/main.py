@@ -27,7 +27,7 @@ COMMANDS = {
     "bench": "measure rate, latency, memory and rivals on this machine",
     "doctor": "show versions, devices that open, and engines with their measured rate",
     "calibrate": "measure a camera's lens, the delay of its sound, the place of its gyro",
-    "train": "pack gaze data for training (needs aam-edge[train])",
+    "train": "learn from gaze data, and pack it (needs aam-edge[train])",
     "evaluate": "score models, maps and rivals on where people looked",
     "weights": "list networks, import yours (AAM, CLIP, Wav2CLIP, DINOv3), look inside",
     "build": "make a TensorRT engine for this machine's GPU, ahead of time",

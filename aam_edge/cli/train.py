@@ -1,18 +1,17 @@
-"""`aam-edge train`: the offline side, for people who bring gaze data. So far `train pack`."""
+"""`aam-edge train`: the offline side, for people who bring gaze data: `pack` and `fit`."""
 
 from __future__ import annotations
 
 import argparse
-import importlib
 import json
 import logging
 import sys
 import time
 from pathlib import Path
-from types import ModuleType
 from typing import TYPE_CHECKING
 
-from aam_edge.cli import log
+from aam_edge.cli import log, train_fit
+from aam_edge.cli.offline import module
 from aam_edge.errors import UsageError
 
 if TYPE_CHECKING:  # the base install lacks what they need
@@ -22,7 +21,6 @@ if TYPE_CHECKING:  # the base install lacks what they need
 logger = logging.getLogger(__name__)
 
 LINE_EACH_S = 5.0
-LIBRARIES = ("scipy", "openpyxl", "h5py", "webdataset")
 PACK_EPILOG = """\
 example:
   aam-edge train pack OSIE DHF1K native:gaze/osie --root corpus --split train --out shards
@@ -56,11 +54,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--clip-frames", metavar="N", type=int, default=32, help=frames)
     add("--json", action="store_true", help="print the index as JSON")
     log.add_arguments(child, is_command=True)
+    train_fit.add_arguments(steps)
 
 
 def run(options: argparse.Namespace) -> int:
     """Runs the step that is asked for."""
-    return {"pack": run_pack}[options.step](options)
+    return {"pack": run_pack, "fit": train_fit.run}[options.step](options)
 
 
 def run_pack(options: argparse.Namespace) -> int:
@@ -68,8 +67,8 @@ def run_pack(options: argparse.Namespace) -> int:
     if min(options.shard_mb, options.clip_frames) < 1:
         value = f"{options.shard_mb} MB, {options.clip_frames} frames"
         raise UsageError("shards would be empty", value, "give numbers above 0")
-    shards, reader = _offline("shards"), _offline("corpus.reader")
-    skipped = _offline("corpus.skipped").Skipped()
+    shards, reader = module("shards"), module("corpus.reader")
+    skipped = module("corpus.skipped").Skipped()
     started_s = time.monotonic()
     # All are opened first: a name that is wrong is told before hours of work.
     opened = [reader.read_items(s, options.root, options.split, skipped) for s in options.sets]
@@ -88,17 +87,6 @@ def run_pack(options: argparse.Namespace) -> int:
     if skipped.count:
         print(f"aam-edge: {skipped}", file=sys.stderr)
     return 0
-
-
-def _offline(name: str) -> ModuleType:
-    """A module of the offline side; UsageError where its libraries are missing."""
-    try:
-        for library in LIBRARIES:
-            importlib.import_module(library)
-    except ImportError as problem:
-        todo = "pip install aam-edge[train]"
-        raise UsageError("training needs a library", problem.name or problem, todo) from problem
-    return importlib.import_module(f"aam_edge.training.{name}")
 
 
 def _summary(index: Index, seconds: float) -> str:

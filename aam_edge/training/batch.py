@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import cv2
@@ -12,8 +12,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from aam_edge.config import at_least, setting
 from aam_edge.messages import Image
-from aam_edge.training.prompts import NAMES, free_viewing, instruction, word_for
+from aam_edge.training.prompts import FREE_VIEWING, NAMES, free_viewing, instruction, word_for
 from aam_edge.training.sample import Grid, Sample, random_view, relit, thing_density
 
 Embed = Callable[[str], NDArray[np.float32]]
@@ -27,24 +28,24 @@ GAZE, TEACHER, SEARCH, ABSENT = range(4)
 """What a row is: people's density, a teacher's, a thing in view, a thing that is not."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, kw_only=True, slots=True)
 class BatchConfig:
     """How pictures are drawn."""
 
-    batch: int = 12
-    prompts: int = 3
-    """Asked of each picture through the whole decoder."""
-    others: int = 2600
-    """Photos without people's gaze in an epoch, drawn anew each time."""
-    mosaics: float = 0.35
-    """Part of them that share their picture with another photo."""
-    smallest_gaze_crop: float = 0.75
-    smallest_crop: float = 0.45
-    """Sides of the smallest random crops as parts of the picture's."""
-    word_noise: float = 0.02
-    """Standard deviation of the noise on each number of a prompt's vector."""
-    scale: float = 1.0
-    """Sides of the input against those of a stream."""
+    batch: int = setting(12, "photos in a batch, over all devices")
+    prompts: int = setting(3, "asked of each picture through the whole decoder")
+    others: int = setting(2600, "photos without people's gaze in an epoch, drawn anew each time")
+    mosaics: float = setting(0.35, "part of them that share their picture with another photo")
+    smallest_gaze_crop: float = setting(0.75, "sides of the smallest crop of a photo with gaze")
+    smallest_crop: float = setting(0.45, "sides of the smallest crop of another")
+    word_noise: float = setting(0.02, "deviation of the noise on each number of a prompt's vector")
+    scale: float = setting(1.0, "sides of the input against those of a stream")
+
+    def __post_init__(self) -> None:
+        at_least("drawing.batch", self.batch, 1)
+        at_least("drawing.prompts", self.prompts, 1)
+        at_least("drawing.others", self.others, 0)
+        at_least("drawing.scale", self.scale, 0.25)
 
 
 @dataclass(slots=True, eq=False)
@@ -57,6 +58,8 @@ class Scene:
     things: dict[str, Grid] = field(default_factory=dict)
     """Heat, 0..255."""
     absent: frozenset[str] = frozenset()
+    somewhere: frozenset[str] = frozenset()
+    """Names of what is in view, nobody knows where."""
     words: NDArray[np.floating] | None = None
 
 
@@ -74,14 +77,18 @@ class Batch:
     """(B * N,)."""
     kind: Tensor
     """(B * N,), one of GAZE, TEACHER, SEARCH, ABSENT."""
+    free: Tensor
+    """(B * N,), 1.0 where the prompt is free viewing."""
     names: Tensor
     """(M, 128), a vector for each of NAMES."""
     heat: Tensor
     """(B, M, h/2, w/2), 0..1."""
     present: Tensor
-    """(B, M): 1 in view, 0 absent, -1 unknown."""
+    """(B, M): 1 in view, 2 in view somewhere, 0 absent, -1 unknown."""
     words: Tensor
     """(B, W), probabilities of the lexicon; zero where unknown."""
+    seeds: Tensor
+    """(B,), int64, of what is silenced in each picture."""
 
 
 def scene_of(
@@ -100,6 +107,8 @@ def scene_of(
         if seen is not None:
             scene.densities.append((text, seen, weight, GAZE if weight == 1 else TEACHER))
     scene.things = {name: view.heat(heat, shape) for name, heat in sample.things.items()}
+    if view.width * view.height > 0.7:
+        scene.somewhere = sample.somewhere
     if sample.words is not None and view.width * view.height > 0.5:
         scene.words = sample.words.astype(np.float32)
     return scene
@@ -119,7 +128,8 @@ def mosaic(first: Scene, second: Scene, axis: int) -> Scene:
     words = None
     if first.words is not None and second.words is not None:
         words = (first.words + second.words) / 2
-    return Scene(picture, [], things, first.absent & second.absent, words)
+    somewhere = first.somewhere | second.somewhere
+    return Scene(picture, [], things, first.absent & second.absent, somewhere, words)
 
 
 def rows_of(
@@ -148,47 +158,15 @@ def rows_of(
     return rows
 
 
-def batches(
-    samples: list[Sample], config: BatchConfig, seed: tuple[int, int], embed: Embed
-) -> Iterator[Batch]:
-    """Photos with gaze once and some others, in an order that only the seed decides.
-
-    Pictures of one input size share a batch.
-    """
-    rng = np.random.default_rng(seed)
-    people = [i for i, sample in enumerate(samples) if sample.has_people]
-    rest = sorted(set(range(len(samples))) - set(people))
-    drawn = list(rng.choice(rest, min(config.others, len(rest)), replace=False)) if rest else []
-    waiting: dict[tuple[int, int], list[Scene]] = {}
-    with_people = set(people)
-    for i in rng.permutation([*people, *drawn]):
-        sample = samples[i]
-        size = _size(sample.image, config.scale)
-        if i in with_people:
-            scene = scene_of(sample, size, config.smallest_gaze_crop, rng)
-        elif rng.random() < config.mosaics:
-            scene = _mosaic_of(sample, samples[rng.choice(rest)], size, config, rng)
-        else:
-            scene = scene_of(sample, size, config.smallest_crop, rng)
-        group = waiting.setdefault(size, [])
-        group.append(scene)
-        if len(group) == config.batch:
-            yield collate(group, config, embed, rng)
-            group.clear()
-    for group in waiting.values():
-        if group:
-            yield collate(group, config, embed, rng)
-
-
-def _size(image: Image, scale: float) -> tuple[int, int]:
-    """The nearest of three shapes: few shapes fill their batches."""
-    aspect = math.log(image.shape[1] / image.shape[0])
+def size_for(width: int, height: int, scale: float) -> tuple[int, int]:
+    """(H, W) of the input for a picture, the nearest of three: few shapes fill their batches."""
+    aspect = math.log(width / height)
     size = min(SHAPES, key=lambda shape: abs(math.log(shape[1] / shape[0]) - aspect))
     return 32 * round(size[0] * scale / 32), 32 * round(size[1] * scale / 32)
 
 
-def _mosaic_of(
-    one: Sample, other: Sample, size: tuple[int, int], config: BatchConfig, rng: np.random.Generator
+def mosaic_of(
+    one: Sample, other: Sample, size: tuple[int, int], smallest: float, rng: np.random.Generator
 ) -> Scene:
     """Two samples in one picture, cut along its longer side at a multiple of 8 pixels."""
     axis = int(size[1] >= size[0])
@@ -196,41 +174,66 @@ def _mosaic_of(
     parts = []
     for sample, length in ((one, cut), (other, size[axis] - cut)):
         part = (size[0], length) if axis else (length, size[1])
-        parts.append(scene_of(sample, part, config.smallest_crop, rng))
+        parts.append(scene_of(sample, part, smallest, rng))
     return mosaic(parts[0], parts[1], axis)
 
 
 def collate(
-    scenes: list[Scene], config: BatchConfig, embed: Embed, rng: np.random.Generator
+    drawn: Sequence[tuple[Scene, np.random.Generator]],
+    config: BatchConfig,
+    embed: Embed,
+    rng: np.random.Generator,
 ) -> Batch:
-    """Pictures of one size to a batch."""
+    """Pictures of one size to a batch.
+
+    Args:
+        drawn: each picture with what decides its prompts, so that it is asked the same whichever
+            batch it is in.
+        config: how it is drawn.
+        embed: a prompt to its vector.
+        rng: of what all pictures share, the wording of NAMES.
+    """
+    scenes = [scene for scene, _ in drawn]
     pictures = torch.from_numpy(np.stack([s.picture for s in scenes]).astype(np.float32))
-    rows = [row for scene in scenes for row in rows_of(scene, config.prompts, rng)]
-    height, width = rows[0][1].shape
-    heat = np.zeros((len(scenes), len(NAMES), height // COARSE, width // COARSE), np.float32)
+    rows, asked = [], []
+    for scene, own in drawn:
+        found = rows_of(scene, config.prompts, own)
+        rows += found
+        asked.append(vectors([text for text, *_ in found], embed, config.word_noise, own))
+    heat, present = _dense(scenes, rows[0][1].shape)
+    known = next((len(s.words) for s in scenes if s.words is not None), 0)
+    words = [np.zeros(known, np.float32) if s.words is None else s.words for s in scenes]
+    return Batch(
+        pictures.permute(0, 3, 1, 2).contiguous(memory_format=torch.channels_last),
+        torch.stack(asked),
+        torch.from_numpy(np.stack([density for _, density, *_ in rows]))[:, None],
+        torch.tensor([weight for *_, weight, _ in rows]),
+        torch.tensor([kind for *_, kind in rows]),
+        torch.tensor([float(text in FREE_VIEWING) for text, *_ in rows]),
+        vectors([word_for(name, rng) for name in NAMES], embed, config.word_noise, rng),
+        torch.from_numpy(heat),
+        torch.from_numpy(present),
+        torch.from_numpy(np.stack(words).astype(np.float32)),
+        torch.tensor([int(own.integers(2**62)) for _, own in drawn]),
+    )
+
+
+def _dense(
+    scenes: list[Scene], shape: tuple[int, ...]
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Heat and presence of NAMES; shape is the map's."""
+    heat = np.zeros((len(scenes), len(NAMES), shape[0] // COARSE, shape[1] // COARSE), np.float32)
     present = np.full((len(scenes), len(NAMES)), -1, np.float32)
     for b, scene in enumerate(scenes):
         present[b, [PLACE[name] for name in scene.absent]] = 0
+        present[b, [PLACE[name] for name in scene.somewhere if name in PLACE]] = 2
         for name, seen in scene.things.items():
             if name not in PLACE:
                 continue
             small = cv2.resize(seen, heat.shape[:1:-1], interpolation=cv2.INTER_AREA)
             heat[b, PLACE[name]] = small / 255
             present[b, PLACE[name]] = 1 if seen.max() > 64 else -1
-    known = next((len(s.words) for s in scenes if s.words is not None), 0)
-    words = [np.zeros(known, np.float32) if s.words is None else s.words for s in scenes]
-    asked = vectors([text for text, *_ in rows], embed, config.word_noise, rng)
-    return Batch(
-        pictures.permute(0, 3, 1, 2).contiguous(memory_format=torch.channels_last),
-        asked.view(len(scenes), config.prompts, -1),
-        torch.from_numpy(np.stack([density for _, density, *_ in rows]))[:, None],
-        torch.tensor([weight for *_, weight, _ in rows]),
-        torch.tensor([kind for *_, kind in rows]),
-        vectors([word_for(name, rng) for name in NAMES], embed, config.word_noise, rng),
-        torch.from_numpy(heat),
-        torch.from_numpy(present),
-        torch.from_numpy(np.stack(words).astype(np.float32)),
-    )
+    return heat, present
 
 
 def vectors(texts: list[str], embed: Embed, noise: float, rng: np.random.Generator) -> Tensor:

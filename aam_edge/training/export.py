@@ -179,7 +179,7 @@ def assembled(checkpoint: Path, hearing: Path | None) -> NativeNetwork:
     """The running average of a fit, with the filter's numbers of this version.
 
     Args:
-        checkpoint: of `aam_edge.training.fit`.
+        checkpoint: of `aam-edge train fit`.
         hearing: weights of `aam_edge.training.fit_sound`; None takes the checkpoint's own.
     """
     network = NativeNetwork().eval()

@@ -11,6 +11,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 _TINY = 1e-8
+HOT = 0.4
+"""Heat from which on a cell is one of its names."""
 _OVER_MAP = (1, 2, 3)
 
 
@@ -59,54 +61,57 @@ def heat_loss(log_odds: Tensor, heat: Tensor) -> Tensor:
         heat: the same, 0..1.
 
     Returns:
-        A scalar, divided by the heat there is.
+        A scalar, the sum; it is worth something against the heat there is.
     """
     chance = log_odds.sigmoid()
     missed = heat * (1 - chance).square() * F.softplus(-log_odds)
     invented = (1 - heat).pow(4) * chance.square() * F.softplus(log_odds)
-    return (missed + invented).sum() / heat.sum().clamp_min(10)
+    return (missed + invented).sum()
 
 
-def presence_loss(log_odds: Tensor, present: Tensor) -> Tensor:
-    """Cross entropy of names in view (1) and not (0), half and half; -1 is not known. A scalar."""
-    losses = F.binary_cross_entropy_with_logits(log_odds, present.clamp_min(0), reduction="none")
-    halves = [losses[present == which] for which in (0, 1)]
-    found = [half.mean() for half in halves if len(half)]
-    return torch.stack(found).mean() if found else losses.sum() * 0
+def presence_loss(log_odds: Tensor, present: Tensor) -> tuple[Tensor, Tensor]:
+    """Cross entropy of names in view (1, 2) and of those not (0), two sums; -1 is not known."""
+    wanted = present.clamp(0, 1)
+    losses = F.binary_cross_entropy_with_logits(log_odds, wanted, reduction="none")
+    return (losses * (present > 0)).sum(), (losses * (present == 0)).sum()
 
 
 def words_loss(log_odds: Tensor, words: Tensor) -> Tensor:
-    """Cross entropy of names (B, W) under a classifier's probabilities; rows of 0 do not count."""
-    known = words.sum(1)
-    return -(words * log_odds.log_softmax(1)).sum() / known.sum().clamp_min(1)
+    """Cross entropy of names (B, W) under a classifier's probabilities; the sum over rows."""
+    return -(words * log_odds.log_softmax(1)).sum()
 
 
-def naming_loss(log_odds: Tensor, heat: Tensor, hot: float = 0.4) -> Tensor:
+def naming_loss(log_odds: Tensor, heat: Tensor) -> Tensor:
     """Cross entropy between the names of each hot cell.
 
     Args:
         log_odds: (B, M, h, w), of names.
-        heat: the same, 0..1; a cell is hot where one of its names is above `hot`.
+        heat: the same, 0..1; a cell is hot where one of its names is above `HOT`.
 
     Returns:
-        A scalar, the mean over hot cells; 0 where there are none.
+        A scalar, the sum over hot cells.
     """
-    at = (heat.amax(1) > hot).nonzero(as_tuple=True)
+    at = is_hot(heat).nonzero(as_tuple=True)
     found, asked = (x.permute(0, 2, 3, 1)[at] for x in (heat, log_odds))  # (K, M)
     wanted = found.square() / found.square().sum(1, keepdim=True)
-    return -(wanted * asked.log_softmax(1)).sum() / max(1, len(found))
+    return -(wanted * asked.log_softmax(1)).sum()
+
+
+def is_hot(heat: Tensor) -> Tensor:
+    """(B, h, w), where one of the names (B, M, h, w) is clear."""
+    return heat.amax(1) > HOT
 
 
 def placing_loss(log_odds: Tensor, heat: Tensor, present: Tensor) -> Tensor:
-    """Cross entropy between the cells of a picture for each name in view; a scalar, their mean.
+    """Cross entropy between the cells of a picture for each name in view; the sum over names.
 
     Args:
         log_odds: (B, M, h, w), of cells.
         heat: the same, 0..1.
-        present: (B, M), 1 where the name is in view.
+        present: (B, M), 1 where the name is in view and its place known.
     """
     at = (present == 1).nonzero(as_tuple=True)
     found, asked = heat[at].flatten(1), log_odds[at].flatten(1)  # (K, h w)
     clear = torch.where(found > 0.25 * found.amax(1, keepdim=True), found, 0)
     wanted = clear / clear.sum(1, keepdim=True).clamp_min(1e-6)
-    return -(wanted * asked.log_softmax(1)).sum() / max(1, len(found))
+    return -(wanted * asked.log_softmax(1)).sum()

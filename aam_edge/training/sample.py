@@ -27,12 +27,14 @@ class Sample:
     image: Image
     gaze: list[tuple[str, Photo]] = field(default_factory=list)
     """Instruction, and the people's fixations under it."""
-    maps: list[tuple[str, NDArray[np.floating], float]] = field(default_factory=list)
+    maps: list[tuple[str, NDArray[np.number], float]] = field(default_factory=list)
     """Instruction, a density over the whole picture, and its weight."""
     things: dict[str, Heat] = field(default_factory=dict)
     """Where things of a name are."""
     absent: frozenset[str] = frozenset()
     """Names of things that are surely not in view."""
+    somewhere: frozenset[str] = frozenset()
+    """Names of things that are in view, nobody knows where."""
     words: NDArray[np.float16] | None = None
     """Probabilities of many names for the whole picture, by a classifier."""
 
@@ -71,7 +73,7 @@ class View:
         density = human_density(points, shape, photo.sigma / self.width)
         return np.asarray(density[:, ::-1] if self.mirrored else density, np.float32)
 
-    def density(self, whole: NDArray[np.floating], shape: tuple[int, int]) -> Grid | None:
+    def density(self, whole: NDArray[np.number], shape: tuple[int, int]) -> Grid | None:
         """A density of the whole picture inside; None where little of it is."""
         seen = self.heat(whole, shape)
         inside = float(seen.sum()) * self.width * self.height / seen.size

@@ -236,17 +236,29 @@ def shard_urls(source: str | Path) -> list[str]:
     text = str(source)
     if not text.endswith(".json"):
         return [str(url) for url in expand_urls(text)]
-    try:
-        with gopen(text) as stream:
-            files = [str(shard["file"]) for shard in json.loads(stream.read())["shards"]]
-    except (OSError, ValueError, KeyError, TypeError) as problem:
-        todo = "name the .json that packing wrote at its end"
-        raise DataError("index of shards cannot be read", text, todo) from problem
+    files = [str(shard["file"]) for shard in _read_index(text).shards]
     # An index comes from elsewhere, and a shard's name may be a command (`pipe:`).
     if any(name != Path(name).name or ":" in name for name in files):
         raise DataError("index names shards elsewhere", text, "pack again")
     above = text.rpartition("/")[0]
     return [f"{above}/{name}" if above else name for name in files]
+
+
+def samples_by_set(index: str) -> dict[str, int]:
+    """How many samples of each data set an index lists."""
+    return dict(_read_index(index).samples_by_set)
+
+
+def _read_index(text: str) -> Index:
+    try:
+        with gopen(text) as stream:
+            told = json.loads(stream.read())
+        shards = [dict(shard) | {"file": str(shard["file"])} for shard in told["shards"]]
+        counts = {str(name): int(n) for name, n in told.get("samples_by_set", {}).items()}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as problem:
+        todo = "name the .json that packing wrote at its end"
+        raise DataError("index of shards cannot be read", text, todo) from problem
+    return Index(shards, counts)
 
 
 def _read_shard(url: str, skipped: Skipped) -> Iterator[Item]:

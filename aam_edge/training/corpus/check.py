@@ -48,7 +48,7 @@ def _checked_moment(item: Item, index: int, skipped: Skipped) -> Moment:
     is_seen = bool(item.things)
     if moment.saliency_map is not None:
         drawn = read_grey(moment.saliency_map)
-        _check_aspect(drawn.shape, (height, width), f"{moment.saliency_map}")
+        check_aspect(drawn.shape, (height, width), f"{moment.saliency_map}")
         is_seen |= bool(drawn.any())
     points, observers = item.points(index), moment.observers
     inside = ((points >= 0) & (points <= 1)).all(axis=1)
@@ -63,7 +63,7 @@ def _checked_moment(item: Item, index: int, skipped: Skipped) -> Moment:
     return replace(moment, fixations=fixations, observers=observers)
 
 
-def _check_aspect(of_map: tuple[int, ...], of_picture: tuple[int, int], name: str) -> None:
+def check_aspect(of_map: tuple[int, ...], of_picture: tuple[int, int], name: str) -> None:
     """Sizes may differ, shapes not; some sets are stored squeezed into squares."""
     aspects = [shape[1] / shape[0] for shape in (of_map, of_picture)]
     if 1.0 not in aspects and np.abs(np.log(aspects[0] / aspects[1])) > np.log(MOST_STRETCH):

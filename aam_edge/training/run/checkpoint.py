@@ -1,0 +1,86 @@
+"""The checkpoint of a run: one file, replaced as a whole, so that there is always a whole one.
+
+format      1
+config      all settings
+epoch, step place of the next batch
+steps       done since the beginning
+network     state dict of what learns
+average     that of its running average, low-rank updates merged: what `export` reads
+follower    the average with its updates apart; only with lora.rank > 0
+optimiser   state dict
+scores      the validations so far
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from aam_edge.errors import DataError, ModelError
+
+FORMAT = 1
+NEEDED = ("format", "config", "epoch", "step", "steps", "network", "average", "optimiser")
+
+
+@dataclass(slots=True)
+class Place:
+    """How far a run is."""
+
+    epoch: int = 0
+    step: int = 0
+    """Of the epoch, the next."""
+    steps: int = 0
+    """Done in all."""
+    scores: list[dict[str, Any]] = field(default_factory=list)
+
+
+def write(path: Path, whole: dict[str, Any]) -> None:
+    """Writes beside the old one and swaps them.
+
+    Raises:
+        DataError: it cannot be written; the old one is still there.
+    """
+    part = path.with_suffix(".part")
+    try:
+        with part.open("wb") as file:
+            torch.save(whole, file)
+            file.flush()
+            os.fsync(file.fileno())
+        part.replace(path)
+    except (OSError, RuntimeError) as problem:
+        part.unlink(missing_ok=True)
+        kept = "the one before it is whole" if path.exists() else "there is none before it"
+        what = f"checkpoint cannot be written, {getattr(problem, 'strerror', None) or 'disk full?'}"
+        raise DataError(what, path, f"make room; {kept}") from problem
+
+
+def check(whole: dict[str, Any], size: str, path: Path) -> None:
+    """ModelError where a run cannot go on from it."""
+    lacking = [key for key in NEEDED if key not in whole]
+    if lacking:
+        todo = "give another out, or begin with it: start=FILE"
+        raise ModelError("checkpoint lacks what a run goes on from", f"{path}: {lacking[0]}", todo)
+    if whole["format"] != FORMAT:
+        value = f"{path}: format {whole['format']}, known {FORMAT}"
+        raise ModelError("checkpoint is of another format", value, "give another out")
+    other = whole["config"]["model"]["size"]
+    if other != size:
+        value = f"{path}: {other}, not {size}"
+        todo = f"set model.size={other}, or give another out"
+        raise ModelError("checkpoint is of another network", value, todo)
+
+
+def fitted(state: dict[str, Tensor], own: dict[str, Tensor], path: Path) -> dict[str, Tensor]:
+    """The state, if it has just the tensors that the network has."""
+    wrong = [name for name in own if name not in state or state[name].shape != own[name].shape]
+    wrong += [name for name in state if name not in own]
+    if wrong:
+        value = f"{path}: {len(wrong)} tensors, first {wrong[0]}"
+        todo = "set model and lora as in its run, or give another out"
+        raise ModelError("checkpoint is of another network", value, todo)
+    return state

@@ -1,0 +1,148 @@
+"""Lightning Fabric, met in this module: one device or many, one machine or many."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import torch
+from lightning_fabric import Fabric
+from lightning_fabric.strategies.ddp import DDPStrategy
+from lightning_fabric.strategies.model_parallel import ModelParallelStrategy
+from lightning_fabric.strategies.strategy import Strategy
+from torch import Tensor, nn
+from torch.distributed.checkpoint.state_dict import (
+    StateDictOptions,
+    get_model_state_dict,
+    get_optimizer_state_dict,
+    set_model_state_dict,
+    set_optimizer_state_dict,
+)
+
+from aam_edge.errors import UsageError
+from aam_edge.training.run.settings import DevicesConfig
+
+WHOLE = StateDictOptions(full_state_dict=True, cpu_offload=True)
+LEAST_SHARDED = 1_000_000
+"""Numbers in a block from which on it is dealt out by itself."""
+
+
+class Processes:
+    """The processes of a run and what they do together."""
+
+    def __init__(self, devices: DevicesConfig):
+        """UsageError where the machine has not what is asked for."""
+        has_gpu = torch.cuda.is_available()
+        if devices.accelerator == "gpu" and not has_gpu:
+            todo = "set devices.accelerator=cpu, or see that torch finds CUDA"
+            raise UsageError("no GPU is found", "devices.accelerator=gpu", todo)
+        on_gpu = has_gpu and devices.accelerator != "cpu"
+        count: Any = devices.devices or ("auto" if on_gpu else os.cpu_count() or 1)
+        if on_gpu and isinstance(count, int) and count > torch.cuda.device_count():
+            value = f"devices.devices={count}, there are {torch.cuda.device_count()}"
+            raise UsageError("too few GPUs", value, "give fewer")
+        is_half = devices.precision == "bf16" or (devices.precision == "auto" and on_gpu)
+        self.is_sharded = devices.strategy == "fsdp"
+        self.fabric = Fabric(
+            accelerator="cuda" if on_gpu else "cpu",
+            devices=count,
+            num_nodes=devices.nodes,
+            strategy=_strategy(devices, count),
+            precision="bf16-mixed" if is_half else "32-true",
+        )
+        self.fabric.launch()
+
+    @property
+    def rank(self) -> int:
+        """Of this process, over all machines."""
+        return int(self.fabric.global_rank)
+
+    @property
+    def count(self) -> int:
+        """Of processes."""
+        return int(self.fabric.world_size)
+
+    @property
+    def device(self) -> torch.device:
+        """Of this process."""
+        return self.fabric.device
+
+    def mean(self, numbers: Tensor) -> Tensor:
+        """Over all processes."""
+        if self.count == 1:
+            return numbers
+        reduced = self.fabric.all_reduce(numbers, reduce_op="mean")
+        assert isinstance(reduced, Tensor)
+        return reduced
+
+    def gathered(self, own: list[Any]) -> list[Any]:
+        """What all processes have, in the order of their ranks."""
+        if self.count == 1:
+            return own
+        parts: list[Any] = [None] * self.count
+        torch.distributed.all_gather_object(parts, own)
+        return [one for part in parts for one in part]
+
+    def network_state(self, module: nn.Module) -> dict[str, Tensor]:
+        """The whole state dict of a module that was set up, on the CPU."""
+        inner = bare(module)
+        state: dict[str, Any] = inner.state_dict()
+        if self.is_sharded:
+            state = dict(get_model_state_dict(inner, options=WHOLE))
+        return {name: tensor.detach().cpu().clone() for name, tensor in state.items()}
+
+    def load_network(self, module: nn.Module, state: dict[str, Tensor]) -> None:
+        """The way back."""
+        inner = bare(module)
+        if self.is_sharded:
+            set_model_state_dict(inner, dict(state), options=WHOLE)
+        else:
+            inner.load_state_dict(state)
+
+    def optimiser_state(
+        self, module: nn.Module, optimiser: torch.optim.Optimizer
+    ) -> dict[str, Any]:
+        """The whole state dict."""
+        if self.is_sharded:
+            return dict(get_optimizer_state_dict(bare(module), optimiser, options=WHOLE))
+        return optimiser.state_dict()
+
+    def load_optimiser(
+        self, module: nn.Module, optimiser: torch.optim.Optimizer, state: dict[str, Any]
+    ) -> None:
+        """The way back."""
+        if self.is_sharded:
+            set_optimizer_state_dict(bare(module), optimiser, state, options=WHOLE)
+        else:
+            optimiser.load_state_dict(state)
+
+
+def bare(module: Any) -> nn.Module:
+    """The module below the wrappers of Fabric and of DDP."""
+    inner = module.module
+    assert isinstance(inner, nn.Module)
+    return inner
+
+
+def _strategy(devices: DevicesConfig, count: int | str) -> str | Strategy:
+    if devices.strategy == "fsdp":
+        return ModelParallelStrategy(parallelize_fn=_dealt_out, tensor_parallel_size=1)
+    is_many = devices.nodes > 1 or count != 1 or "TORCHELASTIC_RUN_ID" in os.environ
+    if devices.strategy == "ddp" or is_many:
+        # Hearing learns from clips with sound alone, the body is held at times.
+        return DDPStrategy(find_unused_parameters=True)
+    return "auto"
+
+
+def _dealt_out(module: nn.Module, mesh: Any) -> nn.Module:
+    """Deals weights out over processes: blocks of a transformer apart, then the rest."""
+    from torch.distributed.fsdp import fully_shard
+
+    along = mesh["data_parallel"]
+    for part in module.modules():
+        numbers = sum(p.numel() for p in part.parameters())
+        is_block = type(part).__name__.endswith("Block")
+        if is_block and numbers >= LEAST_SHARDED:
+            fully_shard(part, mesh=along)
+    fully_shard(module, mesh=along)
+    return module
