@@ -33,7 +33,8 @@ class Block(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         y: Tensor = x + self.attn(self.norm(x))
-        return y + self.mlp(y)
+        z: Tensor = y + self.mlp(y)
+        return z
 
 
 def transformer() -> nn.Sequential:

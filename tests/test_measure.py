@@ -208,7 +208,7 @@ def test_map_that_is_none_is_named(
     if isinstance(content, bytes):
         (folder / "p3.png").write_bytes(content)
     else:
-        np.save(folder / "p3.npy", np.ones((10, 64)) if content is None else content)
+        np.save(folder / "p3.npy", np.ones((10, 64)) if content is None else np.asarray(content))
     rival = MapFolder("rival", folder)
     with pytest.raises(DataError) as problem:
         measure_or_raise(discs, rival)
