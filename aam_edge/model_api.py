@@ -62,10 +62,10 @@ class Model:
         self.embed = embed if self.package.follows_prompts else None
         self.backend = self._native = native
 
-    def session(self, prompts: Sequence[str]) -> Session | ReleasedSession:
-        """One camera's stream through the network, with nothing read from it yet."""
+    def session(self, prompts: Sequence[str], *, stills: bool = False) -> Session | ReleasedSession:
+        """One camera's stream through the network, or `stills` that have no time between them."""
         if self._released is not None:
-            return self._released.session(prompts)
+            return self._released.session(prompts, stills=stills)
         return Session(self._native, prompts, self.config.pixels, self.embed)
 
     def shrink(self, image: Image) -> Image:
@@ -93,7 +93,7 @@ class Model:
         """
         picture = read_picture(Path(image)) if isinstance(image, (str, Path)) else image.copy()
         if self._stills is None:
-            self._stills = Stream(self, [prompt])
+            self._stills = Stream(self, [prompt], stills=True)
         self._stills.reset()
         self._stills.set_prompts([prompt])
         frame = Frame(picture, time.time_ns(), "still", 0)
@@ -138,8 +138,16 @@ class Model:
 class Stream:
     """Frames in, attention out; the state lives across frames, for each camera its own."""
 
-    def __init__(self, model: Model, prompts: Sequence[str], calibration: Sequence[str] = ()):
-        self.model = model
+    def __init__(
+        self,
+        model: Model,
+        prompts: Sequence[str],
+        calibration: Sequence[str] = (),
+        *,
+        stills: bool = False,
+    ):
+        """`stills`: each frame is a picture for itself, and the state is reset between them."""
+        self.model, self._are_stills = model, stills
         self._prompts = tuple(map(checked_prompt, prompts))
         self._prompt_ids = tuple(range(len(self._prompts)))
         self._next_id = len(self._prompts)
@@ -235,7 +243,8 @@ class Stream:
 
     def _session(self, camera: str) -> Session | ReleasedSession:
         if camera not in self._sessions:
-            self._sessions[camera] = self.model.session(self._prompts)
+            session = self.model.session(self._prompts, stills=self._are_stills)
+            self._sessions[camera] = session
         return self._sessions[camera]
 
 

@@ -27,7 +27,7 @@ def model() -> aam_edge.Model:
 def test_public_names_are_these_and_all_load() -> None:
     assert sorted(aam_edge.__all__) == [
         "AamEdgeError", "Attention", "Frame", "Gaze", "Health", "Model", "Observation", "Sound",
-        "Stream", "Target", "__version__", "load", "open_source", "subscribe",
+        "Stream", "Target", "__version__", "load", "load_released", "open_source", "subscribe",
     ]  # fmt: skip
     assert all(getattr(aam_edge, name) for name in aam_edge.__all__)
     with pytest.raises(AttributeError, match="has no attribute 'nosuch'"):

@@ -170,7 +170,8 @@ def open_released(package: Package, config: ModelConfig) -> ReleasedBackend:
     from aam_edge.engine.released_text import ClipPrompts
 
     prompts = ClipPrompts(config.clip)
-    network = open_network(package.tensors).network
+    device = "cpu" if config.device == "auto" else config.device
+    network = open_network(package.tensors, device=device).network
     return ReleasedBackend(
         network,
         prompts,

@@ -65,6 +65,7 @@ class ReleasedBackend:
         threads: int = 1,
         hearing: Wav2Clip | None = None,
         amplitude: Amplitude = "public",
+        side: int = SIDE,
     ):
         """Nothing is copied; sessions share all of it.
 
@@ -76,10 +77,11 @@ class ReleasedBackend:
             threads: of the network, at least 1.
             hearing: what makes vectors of sound; None is deaf.
             amplitude: scale of the sound that it is given.
+            side: of the square that pictures are stretched to, pixels, a multiple of 16.
         """
         torch.set_num_threads(threads)
         self.stream = ReleasedStream(network, window)
-        self.prompts, self.filters = prompts, filters
+        self.prompts, self.filters, self.side = prompts, filters, side
         self.device = str(self.stream.times2.device)
         self._hearing, self._amplitude = hearing, amplitude
         self.gate = 0.0
@@ -95,13 +97,14 @@ class ReleasedBackend:
     def _note_gate(self, _module: nn.Module, _given: object, gave: tuple[Tensor, Tensor]) -> None:
         self.gate = float(gave[1].mean())
 
-    def session(self, prompts: Sequence[str]) -> ReleasedSession:
-        """A stream of its own."""
-        return ReleasedSession(self, prompts)
+    def session(self, prompts: Sequence[str], *, stills: bool = False) -> ReleasedSession:
+        """A stream of its own; of `stills` each is seen alone, as the public code sees photos."""
+        return ReleasedSession(self, prompts, stills=stills)
 
     def shrink(self, image: Image) -> Image:
         """The picture as the network takes it, bit for bit what a session makes of it."""
-        return np.asarray(cv2.resize(image, (SIDE, SIDE), interpolation=cv2.INTER_AREA), np.uint8)
+        size = (self.side, self.side)
+        return np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA), np.uint8)
 
 
 class ReleasedSession:
@@ -111,10 +114,12 @@ class ReleasedSession:
     of the picture's size loses nothing.
     """
 
-    def __init__(self, backend: ReleasedBackend, prompts: Sequence[str]):
+    def __init__(self, backend: ReleasedBackend, prompts: Sequence[str], *, stills: bool = False):
+        self._are_stills = stills
         self._backend, self._stream = backend, backend.stream
-        self._state: RingState = self._stream.init_state(1, SIDE, SIDE)
-        self._hearing = backend.hearing()
+        self._size = backend.side, backend.side
+        self._state: RingState = self._stream.init_state(1, *self._size)
+        self._hearing = None if stills else backend.hearing()
         self._last_ns: int | None = None
         self.backward_stamps = 0
         self.restarts = 0
@@ -125,7 +130,7 @@ class ReleasedSession:
     def step(self, observation: Observation) -> list[RawAttention]:
         """Takes one frame in; gives one reading a prompt."""
         frame = observation.frame
-        image = self._backend.shrink(picture_for(frame, (SIDE, SIDE)))
+        image = self._backend.shrink(picture_for(frame, self._size))
         dt_s = self._elapsed(frame.capture_ns)
         start = time.perf_counter()
         density, gate = self._look(image, observation.sound)
@@ -151,10 +156,13 @@ class ReleasedSession:
     def _look(self, image: Image, sound: Sound | None) -> tuple[Tensor, float]:
         """Densities (1, N, h, w) of the newest frame, on the CPU, and the part of its sound."""
         x = prepare(torch.from_numpy(image)[None].to(self._texts.device), None)
-        heard = None if self._hearing is None else self._hearing.hear(sound)
         self._backend.gate = 0.0
-        logits = self._stream.step(x, self._texts, self._state, heard)
-        maps = F.avg_pool2d(stretched(logits, (SIDE, SIDE)).sigmoid(), MAP_STRIDE)
+        if self._are_stills:  # a clip of one frame passes the blocks over time, a photo does not
+            logits = self._stream.decode(self._stream.network.look(x), self._texts)
+        else:
+            heard = None if self._hearing is None else self._hearing.hear(sound)
+            logits = self._stream.step(x, self._texts, self._state, heard)
+        maps = F.avg_pool2d(stretched(logits, self._size).sigmoid(), MAP_STRIDE)
         maps = maps.float().cpu().clamp_min(LEAST_VALUE)
         return maps / maps.sum((2, 3), keepdim=True), self._backend.gate
 
@@ -167,7 +175,7 @@ class ReleasedSession:
         vectors = np.stack([self._backend.prompts.embed(prompt) for prompt in prompts])
         self.prompts = tuple(prompts)
         self._texts = torch.from_numpy(vectors)[None].to(self._stream.times2.device)
-        side = SIDE // MAP_STRIDE
+        side = self._backend.side // MAP_STRIDE
         self._filter = MapFilter(len(prompts), side, side) if self._backend.filters else None
 
     def reset(self) -> None:
@@ -187,7 +195,7 @@ class ReleasedSession:
             arrays |= {f"filter_{n}": t.numpy().copy() for n, t in filtered.items()}
         if self._hearing is not None:
             arrays |= self._hearing.state()
-        return {**arrays, "last_ns": self._last_ns, "prompts": self.prompts, "size": (SIDE, SIDE)}
+        return {**arrays, "last_ns": self._last_ns, "prompts": self.prompts, "size": self._size}
 
     def restore(self, state: dict[str, Any]) -> None:
         """Goes on exactly where `state` was taken; ValueError where it is another network's."""
