@@ -178,7 +178,7 @@ def open_released(package: Package, config: ModelConfig) -> ReleasedBackend:
         window=config.window,
         filters=config.filter,
         threads=config.threads,
-        hearing=open_hearing(config.wav2clip),
+        hearing=open_hearing(config.wav2clip, device),
         amplitude=config.amplitude,
     )
 
