@@ -112,6 +112,12 @@ class ModelConfig:
         False, "released networks: keep the density alive across windows in the native filter"
     )
     clip: str = setting("clip-text", "released networks: imported CLIP that reads prompts")
+    wav2clip: str = setting(
+        "wav2clip", "released networks: imported Wav2CLIP that hears; without it they are deaf"
+    )
+    amplitude: Literal["public", "full"] = setting(
+        "public", "released networks: full scale of sound as they were taught, 2^-23 or 1"
+    )
 
     def __post_init__(self) -> None:
         at_least("model.threads", self.threads, 1)

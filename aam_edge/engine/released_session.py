@@ -15,13 +15,16 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from aam_edge.engine.released_filter import MapFilter
+from aam_edge.engine.released_hearing import ReleasedHearing
 from aam_edge.engine.session import UNKNOWN_STEP_S
 from aam_edge.engine.size import picture_for
-from aam_edge.messages import Image, Observation, RawAttention
+from aam_edge.messages import Image, Observation, RawAttention, Sound
 from aam_edge.model.native import fpd
 from aam_edge.model.released.network import ReleasedNetwork, stretched
 from aam_edge.model.released.pictures import SIDE, prepare
+from aam_edge.model.released.sound import Amplitude
 from aam_edge.model.released.stream import WINDOW, ReleasedStream, RingState, state_of
+from aam_edge.model.released.wav2clip import Wav2Clip
 
 logger = logging.getLogger(__name__)
 
@@ -61,6 +64,8 @@ class ReleasedBackend:
         filters: bool = False,
         threads: int = 1,
         side: int = SIDE,
+        wav2clip: Wav2Clip | None = None,
+        amplitude: Amplitude = "public",
     ):
         """Nothing is copied; sessions share all of it.
 
@@ -71,15 +76,24 @@ class ReleasedBackend:
             filters: whether the native filter keeps the density alive across windows.
             threads: of the network, at least 1.
             side: of the square that pictures are stretched to, pixels, a multiple of 16.
+            wav2clip: what hears; None leaves streams silent.
+            amplitude: of sound, as the network was trained (model/released/sound.py).
         """
         torch.set_num_threads(threads)
         self.stream = ReleasedStream(network, window)
         self.prompts, self.filters, self.side = prompts, filters, side
+        self._wav2clip, self._amplitude = wav2clip, amplitude
         self.device = str(self.stream.times2.device)
 
     def session(self, prompts: Sequence[str], *, stills: bool = False) -> ReleasedSession:
         """A stream of its own; of `stills` each is seen alone, as the public code sees photos."""
         return ReleasedSession(self, prompts, stills=stills)
+
+    def hearing(self) -> ReleasedHearing | None:
+        """The ears of one stream."""
+        if self._wav2clip is None:
+            return None
+        return ReleasedHearing(self._wav2clip, self.stream.window, self._amplitude)
 
     def shrink(self, image: Image) -> Image:
         """The picture as the network takes it, bit for bit what a session makes of it."""
@@ -99,6 +113,7 @@ class ReleasedSession:
         self._backend, self._stream = backend, backend.stream
         self._size = backend.side, backend.side
         self._state: RingState = self._stream.init_state(1, *self._size)
+        self._hearing = backend.hearing()
         self._last_ns: int | None = None
         self.backward_stamps = 0
         self.restarts = 0
@@ -112,7 +127,7 @@ class ReleasedSession:
         image = self._backend.shrink(picture_for(frame, self._size))
         dt_s = self._elapsed(frame.capture_ns)
         start = time.perf_counter()
-        density = self._look(image)
+        density = self._look(image, observation.sound)
         self.network_s = time.perf_counter() - start
         if self._filter is None:
             variance, is_cut = torch.full_like(density, UNTOLD_VARIANCE), False
@@ -126,18 +141,21 @@ class ReleasedSession:
                 variance=variance[0, n].numpy().copy(),
                 dt_s=dt_s,
                 cut=is_cut,
+                gate=0.0 if self._state.gate is None else float(self._state.gate),
             )
             for n in range(len(self.prompts))
         ]
 
     @torch.inference_mode()
-    def _look(self, image: Image) -> Tensor:
+    def _look(self, image: Image, sound: Sound | None) -> Tensor:
         """Densities (1, N, h, w) of the newest frame as the window sees it, on the CPU."""
         x = prepare(torch.from_numpy(image)[None].to(self._texts.device), None)
         if self._are_stills:  # a clip of one frame passes the blocks over time, a photo does not
             logits = self._stream.decode(self._stream.network.look(x), self._texts)
         else:
-            logits = self._stream.step(x, self._texts, self._state)
+            heard = None if self._hearing is None else self._hearing.update(sound)
+            heard = None if heard is None else heard.to(x.device)
+            logits = self._stream.step(x, self._texts, self._state, heard)
         maps = F.avg_pool2d(stretched(logits, self._size).sigmoid(), MAP_STRIDE)
         maps = maps.float().cpu().clamp_min(LEAST_VALUE)
         return maps / maps.sum((2, 3), keepdim=True)
@@ -158,6 +176,8 @@ class ReleasedSession:
         """Forgets everything that was seen."""
         self._last_ns = None
         self._state.restart()
+        if self._hearing is not None:
+            self._hearing.reset()
         if self._filter is not None:
             self._filter.reset()
 
