@@ -23,16 +23,18 @@ from aam_edge.engine.released_network import Opened
 from aam_edge.engine.released_session import LONGEST_GAP_S, ReleasedBackend, ReleasedSession
 from aam_edge.engine.session import UNKNOWN_STEP_S
 from aam_edge.errors import ModelError
-from aam_edge.messages import Frame, Observation
+from aam_edge.messages import Frame, Observation, Sound
 from aam_edge.model.released.checkpoint import plain_network
 from aam_edge.model.released.network import SHAPES, TINY_SHAPE, ReleasedNetwork
 from aam_edge.model.released.pictures import prepare
+from aam_edge.model.released.wav2clip import Wav2Clip, Wav2ClipSize
 from aam_edge.snapshot import pack_snapshot, unpack_snapshot
 from tests.reference import assert_near
 
 TEXT = np.linspace(-1, 1, 24, dtype=np.float32)
 SECOND_NS = 1_000_000_000
 FRAME_NS = SECOND_NS // 25
+SAMPLE_NS = SECOND_NS // 16_000
 
 
 class Words:
@@ -155,6 +157,22 @@ def test_still_is_seen_as_a_photo_and_not_as_a_clip_of_one_frame(
     maps = torch.nn.functional.avg_pool2d(network(prepare(image, None), text).maps, 4)[0, 0]
     np.testing.assert_allclose(still, (maps / maps.sum()).numpy(), rtol=1e-4)
     assert np.abs(still / of_a_clip - 1).max() > 1e-3
+
+
+def test_sound_changes_the_map_and_opens_the_gate(network: ReleasedNetwork, seen: Scene) -> None:
+    torch.manual_seed(0)
+    ears = Wav2Clip(Wav2ClipSize((8, 16, 32, 64), 20)).eval()
+    backend = ReleasedBackend(network, Words(), window=3, side=64, hearing=ears)
+    hears, deaf = backend.session(["cup"]), backend.session(["cup"])
+    for t in range(2):
+        frame = seen(t)
+        samples = np.random.default_rng(t).normal(size=16_000).astype(np.float32)
+        sound = Sound(samples, frame.capture_ns - SECOND_NS)
+        heard = hears.step(Observation(frame, sound))[0]
+        silent = deaf.step(Observation(frame))[0]
+    assert 0 < heard.gate < 1
+    assert silent.gate == 0
+    assert np.abs(heard.density / silent.density - 1).max() > 1e-3
 
 
 def test_late_frame_begins_the_window_anew_and_is_counted(

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 
 from aam_edge.engine.released_filter import MapFilter
 from aam_edge.engine.released_sound import Hearing
@@ -76,7 +76,7 @@ class ReleasedBackend:
             filters: whether the native filter keeps the density alive across windows.
             threads: of the network, at least 1.
             hearing: what makes vectors of sound; None is deaf.
-            amplitude: scale of the sound that it is given.
+            amplitude: of its sound, as the network was trained (model/released/sound.py).
             side: of the square that pictures are stretched to, pixels, a multiple of 16.
         """
         torch.set_num_threads(threads)
@@ -84,18 +84,12 @@ class ReleasedBackend:
         self.prompts, self.filters, self.side = prompts, filters, side
         self.device = str(self.stream.times2.device)
         self._hearing, self._amplitude = hearing, amplitude
-        self.gate = 0.0
-        """What part sound had in the last map, as the network weighed it."""
-        network.head.av_fusion.register_forward_hook(self._note_gate)
 
     def hearing(self) -> Hearing | None:
         """One camera's hearing; None where the network is deaf."""
         if self._hearing is None:
             return None
         return Hearing(self._hearing, self.stream.window, self._amplitude)
-
-    def _note_gate(self, _module: nn.Module, _given: object, gave: tuple[Tensor, Tensor]) -> None:
-        self.gate = float(gave[1].mean())
 
     def session(self, prompts: Sequence[str], *, stills: bool = False) -> ReleasedSession:
         """A stream of its own; of `stills` each is seen alone, as the public code sees photos."""
@@ -133,7 +127,7 @@ class ReleasedSession:
         image = self._backend.shrink(picture_for(frame, self._size))
         dt_s = self._elapsed(frame.capture_ns)
         start = time.perf_counter()
-        density, gate = self._look(image, observation.sound)
+        density = self._look(image, observation.sound)
         self.network_s = time.perf_counter() - start
         if self._filter is None:
             variance, is_cut = torch.full_like(density, UNTOLD_VARIANCE), False
@@ -147,24 +141,24 @@ class ReleasedSession:
                 variance=variance[0, n].numpy().copy(),
                 dt_s=dt_s,
                 cut=is_cut,
-                gate=gate,
+                gate=0.0 if self._state.gate is None else float(self._state.gate),
             )
             for n in range(len(self.prompts))
         ]
 
     @torch.inference_mode()
-    def _look(self, image: Image, sound: Sound | None) -> tuple[Tensor, float]:
-        """Densities (1, N, h, w) of the newest frame, on the CPU, and the part of its sound."""
+    def _look(self, image: Image, sound: Sound | None) -> Tensor:
+        """Densities (1, N, h, w) of the newest frame as the window sees it, on the CPU."""
         x = prepare(torch.from_numpy(image)[None].to(self._texts.device), None)
-        self._backend.gate = 0.0
         if self._are_stills:  # a clip of one frame passes the blocks over time, a photo does not
             logits = self._stream.decode(self._stream.network.look(x), self._texts)
         else:
             heard = None if self._hearing is None else self._hearing.hear(sound)
+            heard = None if heard is None else heard.to(x.device)
             logits = self._stream.step(x, self._texts, self._state, heard)
         maps = F.avg_pool2d(stretched(logits, self._size).sigmoid(), MAP_STRIDE)
         maps = maps.float().cpu().clamp_min(LEAST_VALUE)
-        return maps / maps.sum((2, 3), keepdim=True), self._backend.gate
+        return maps / maps.sum((2, 3), keepdim=True)
 
     def set_prompts(self, prompts: Sequence[str]) -> None:
         """Changes what is looked for; the frames that were seen count for the new one too."""
