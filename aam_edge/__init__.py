@@ -28,6 +28,7 @@ _HOME = {
     "Stream": "model_api",
     "Target": "messages",
     "load": "model_api",
+    "load_released": "engine.released",
     "open_source": "sources.catalog",
     "subscribe": "subscriber",
 }
@@ -35,6 +36,7 @@ _HOME = {
 __all__ = [*_HOME, "__version__"]
 
 if TYPE_CHECKING:
+    from aam_edge.engine.released import load_released as load_released
     from aam_edge.errors import AamEdgeError as AamEdgeError
     from aam_edge.messages import Attention as Attention
     from aam_edge.messages import Frame as Frame

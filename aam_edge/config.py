@@ -107,10 +107,22 @@ class ModelConfig:
     )
     threads: int = setting(1, "threads of the network; more gain little and cost a core")
     pixels: int = setting(192 * 256, "wanted area of the network's input, pixels")
+    window: int = setting(16, "released networks: frames that a map is made from")
+    filter: bool = setting(
+        False, "released networks: keep the density alive across windows in the native filter"
+    )
+    clip: str = setting("clip-text", "released networks: imported CLIP that reads prompts")
+    wav2clip: str = setting(
+        "wav2clip", "released networks: imported Wav2CLIP that hears, if it is there; none: deaf"
+    )
+    amplitude: Literal["public", "full"] = setting(
+        "public", "released networks: scale of sound, as the public code has it or as Wav2CLIP has"
+    )
 
     def __post_init__(self) -> None:
         at_least("model.threads", self.threads, 1)
         at_least("model.pixels", self.pixels, 96 * 96)
+        at_least("model.window", self.window, 1)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

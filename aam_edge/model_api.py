@@ -12,20 +12,26 @@ from __future__ import annotations
 
 import logging
 import time
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from aam_edge.config import ModelConfig, ReadoutConfig
-from aam_edge.engine.catalog import Engines, open_backend, open_text
+from aam_edge.engine.backend import Backend
+from aam_edge.engine.catalog import Engines, open_backend, open_released, open_text
 from aam_edge.engine.package import find_package
 from aam_edge.engine.session import Session
+from aam_edge.engine.size import shrink
 from aam_edge.engine.text import MAX_CHARACTERS
 from aam_edge.messages import Attention, Frame, Image, Observation
 from aam_edge.prompts import FREE_VIEWING, checked_prompt, shortened
 from aam_edge.readout.bearings import Bearings, read_calibrations
 from aam_edge.readout.readout import Readout
 from aam_edge.sources.picture import read_picture
+
+if TYPE_CHECKING:
+    from aam_edge.engine.released_session import ReleasedBackend, ReleasedSession
 
 logger = logging.getLogger(__name__)
 
@@ -36,8 +42,15 @@ class Model:
     def __init__(self, config: ModelConfig, readout: ReadoutConfig | None = None):
         self.config = config
         self.package = find_package(config.name)
+        self.readout = readout or ReadoutConfig()
+        self._stills: Stream | None = None
+        self._released: ReleasedBackend | None = None
+        self.backend: Backend | ReleasedBackend
+        if self.package.is_released:
+            self.backend = self._released = open_released(self.package, config)
+            return
         folder = None if config.engine_folder is None else Path(config.engine_folder)
-        self.backend = open_backend(
+        native = open_backend(
             self.package,
             config.engine,
             config.precision,
@@ -45,10 +58,21 @@ class Model:
             config.device,
             Engines(folder, config.build),
         )
-        self.readout = readout or ReadoutConfig()
         embed = open_text(config.text)
         self.embed = embed if self.package.follows_prompts else None
-        self._stills: Stream | None = None
+        self.backend = self._native = native
+
+    def session(self, prompts: Sequence[str]) -> Session | ReleasedSession:
+        """One camera's stream through the network, with nothing read from it yet."""
+        if self._released is not None:
+            return self._released.session(prompts)
+        return Session(self._native, prompts, self.config.pixels, self.embed)
+
+    def shrink(self, image: Image) -> Image:
+        """The picture as the network takes it."""
+        if self._released is not None:
+            return self._released.shrink(image)
+        return shrink(image, self.config.pixels)
 
     @property
     def engine(self) -> str:
@@ -91,6 +115,8 @@ class Model:
 
     def doubts(self, prompts: Sequence[str]) -> list[str]:
         """What will not be looked for as it was asked, a line each."""
+        if self._released is not None:
+            return self._released.prompts.doubts(prompts)
         lines = []
         for prompt in dict.fromkeys(prompts):
             if self.embed is None:
@@ -117,7 +143,7 @@ class Stream:
         self._prompts = tuple(map(checked_prompt, prompts))
         self._prompt_ids = tuple(range(len(self._prompts)))
         self._next_id = len(self._prompts)
-        self._sessions: dict[str, Session] = {}
+        self._sessions: dict[str, Session | ReleasedSession] = {}
         self.bearings = Bearings(read_calibrations(calibration))
         self._readout = Readout(model.readout, self.bearings)
         self.doubts: list[str] = []
@@ -134,11 +160,10 @@ class Stream:
     @property
     def counters(self) -> dict[str, int]:
         """What went wrong with stamps and sizes, over all cameras."""
-        sessions = self._sessions.values()
-        return {
-            "backward_stamps": sum(s.backward_stamps for s in sessions),
-            "size_changes": sum(s.resets for s in sessions),
-        }
+        total: Counter[str] = Counter()
+        for session in self._sessions.values():
+            total.update(session.counters)
+        return dict(total)
 
     def step(self, seen: Frame | Observation) -> list[Attention]:
         """Takes a frame in; gives one attention a prompt, in the order of the prompts."""
@@ -208,10 +233,9 @@ class Stream:
             if line not in said:
                 logger.warning("%s", line)
 
-    def _session(self, camera: str) -> Session:
+    def _session(self, camera: str) -> Session | ReleasedSession:
         if camera not in self._sessions:
-            backend, pixels = self.model.backend, self.model.config.pixels
-            self._sessions[camera] = Session(backend, self._prompts, pixels, self.model.embed)
+            self._sessions[camera] = self.model.session(self._prompts)
         return self._sessions[camera]
 
 

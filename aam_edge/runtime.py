@@ -13,7 +13,6 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -23,7 +22,6 @@ from aam_edge.commands import Commands
 from aam_edge.config import Config, SourceConfig
 from aam_edge.ego.catalog import EgoSources
 from aam_edge.ego.ego_motion import EgoMotion
-from aam_edge.engine.size import shrink
 from aam_edge.errors import AamEdgeError, SourceError
 from aam_edge.messages import Attention, Frame, Health, Observation
 from aam_edge.meter import Meter
@@ -196,7 +194,7 @@ class Runtime:
         )
         plan = Plan(
             cameras=tuple(cameras),
-            shrink=partial(shrink, pixels=config.model.pixels),
+            shrink=model.shrink,
             pack_state=pack_snapshot,
             namespace=config.ros.namespace,
             quality=config.record.quality,

@@ -58,6 +58,8 @@ def _packed(value: Any) -> Any:
 
 def _session(packed: dict[str, Any]) -> dict[str, Any]:
     """One camera's state, every array of the shape that size and prompts ask for."""
+    if any(name.startswith("ring_") for name in packed):
+        return _released_session(packed)
     prompts = tuple(str(prompt) for prompt in packed["prompts"])
     session: dict[str, Any] = {"prompts": prompts, "last_ns": packed["last_ns"], "size": None}
     if packed["size"] is None:
@@ -71,4 +73,18 @@ def _session(packed: dict[str, Any]) -> dict[str, Any]:
         if array.size != like.size or not np.isfinite(array).all():
             raise ValueError(f"{name} has another size or is not finite")
         session[name] = array.reshape(like.shape)
+    return session
+
+
+def _released_session(packed: dict[str, Any]) -> dict[str, Any]:
+    """The same of the public network, which looks at the shapes itself."""
+    session = {"last_ns": packed["last_ns"], "size": tuple(packed["size"])}
+    session["prompts"] = tuple(str(prompt) for prompt in packed["prompts"])
+    for name, saved in packed.items():
+        if isinstance(saved, dict):
+            dtype = {"<f4": np.float32, "<i8": np.int64}[saved["dtype"]]
+            array = np.frombuffer(saved["data"], dtype).reshape(saved["shape"])
+            if not np.isfinite(array).all():
+                raise ValueError(f"{name} is not finite")
+            session[name] = array
     return session

@@ -23,7 +23,7 @@ sys.modules["torch"] = None  # every import of it fails
 import aam_edge
 on_torch = (
     *("build", "compiled", "device", "eager", "parcel"),
-    *("plan", "released_runner", "resident", "tensorrt", "torch_network"),
+    *("plan", "released", "resident", "tensorrt", "torch_network"),
 )
 torch_rooms = (
     "aam_edge.model.", "aam_edge.training", *(f"aam_edge.engine.{name}" for name in on_torch)

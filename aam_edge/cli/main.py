@@ -28,6 +28,7 @@ COMMANDS = {
     "doctor": "show versions, devices that open, and engines with their measured rate",
     "calibrate": "measure a camera's lens, the delay of its sound, the place of its gyro",
     "train": "pack gaze data for training (needs aam-edge[train])",
+    "weights": "list networks, import yours (AAM, CLIP, Wav2CLIP, DINOv3), look inside",
     "build": "make a TensorRT engine for this machine's GPU, ahead of time",
     "replay": "publish a recording again, run it again, or make a killed one whole",
     "completion": "print a script that makes a shell complete commands and options",

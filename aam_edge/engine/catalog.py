@@ -6,11 +6,16 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+from aam_edge.config import ModelConfig
 from aam_edge.engine.backend import Backend
 from aam_edge.engine.package import Package
 from aam_edge.engine.text import TextTable, Vector
 from aam_edge.errors import ModelError, UsageError
+
+if TYPE_CHECKING:
+    from aam_edge.engine.released_session import ReleasedBackend
 
 ENGINES = ("openvino", "onnx", "eager", "compiled", "tensorrt")
 """What `auto` takes comes first, fastest first, as measured on x86-64 with bf16 and without. The
@@ -88,6 +93,9 @@ def open_backend(
         UsageError: no such engine, precision or device.
         ModelError: its library is missing, or it cannot run the network as asked.
     """
+    if package.is_released:
+        todo = "give a packaged network; imported ones run as streams and in Python"
+        raise ModelError("network is not for this command", package.name, todo)
     name = choose_engine() if engine == "auto" else engine
     if name not in ENGINES:
         raise UsageError("unknown engine", engine, f"give auto, {', '.join(ENGINES)}")
@@ -143,6 +151,35 @@ def why_no_gpu() -> str | None:
     except ModelError as problem:
         return str(problem)
     return None
+
+
+def open_released(package: Package, config: ModelConfig) -> ReleasedBackend:
+    """Loads the public network and what reads its prompts.
+
+    Raises:
+        ModelError: torch is missing, another engine is asked for, or weights cannot be used.
+    """
+    if config.engine not in ("auto", "eager") or config.precision not in ("auto", "f32"):
+        value = f"{config.engine} {config.precision}"
+        raise ModelError("engine does not run this network", value, "take --engine eager")
+    if not is_installed("eager"):
+        raise ModelError("engine is not installed", "eager", how_to_install("eager"))
+    from aam_edge.engine.released_network import open_network
+    from aam_edge.engine.released_session import ReleasedBackend
+    from aam_edge.engine.released_sound import open_hearing
+    from aam_edge.engine.released_text import ClipPrompts
+
+    prompts = ClipPrompts(config.clip)
+    network = open_network(package.tensors).network
+    return ReleasedBackend(
+        network,
+        prompts,
+        window=config.window,
+        filters=config.filter,
+        threads=config.threads,
+        hearing=open_hearing(config.wav2clip),
+        amplitude=config.amplitude,
+    )
 
 
 def open_text(name: str = "table") -> Callable[[str], Vector]:

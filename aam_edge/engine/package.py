@@ -18,8 +18,11 @@ from pathlib import Path
 from typing import Any
 
 from aam_edge.errors import ModelError
+from aam_edge.model.released.stored import Stored, find_stored
 
 FORMAT = 2
+RELEASED = "released"
+"""Family of the public network."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +38,11 @@ class Package:
     def weights_id(self) -> str:
         """First 12 hex digits of the hash of the weights."""
         return str(self.manifest["tensors_sha256"])[:12]
+
+    @property
+    def is_released(self) -> bool:
+        """Whether it is the public network, imported by the user."""
+        return self.manifest.get("family") == RELEASED
 
     @property
     def follows_prompts(self) -> bool:
@@ -68,12 +76,18 @@ def packaged_folder() -> Path:
 
 
 def find_package(name: str) -> Package:
-    """A packaged network by name, or one by the path of its .safetensors or .json file.
+    """A packaged or imported network by name, or one by the path of its .safetensors or .json file.
 
     Raises:
         ModelError: not there, of a later format, or damaged.
     """
+    stored = None if name in packaged_names() else find_stored(name)
+    if stored is not None:
+        return _imported(stored)
     path = Path(name)
+    if path.suffix in (".pth", ".pt"):
+        todo = f"run aam-edge weights import {name} --size s, b or l"
+        raise ModelError("weights are not imported", name, todo)
     if path.suffix not in (".safetensors", ".json", ".onnx"):
         path = packaged_folder() / f"{name}.json"
         if not path.is_file():
@@ -88,6 +102,15 @@ def find_package(name: str) -> Package:
     _check_hash(package.tensors, str(manifest["tensors_sha256"]))
     _check_hash(package.graph, str(manifest["graph_sha256"]))
     return package
+
+
+def _imported(stored: Stored) -> Package:
+    """The public network as a package; its hash is looked at when it is opened."""
+    if stored.kind != "aam":
+        todo = "give a network, such as released-l"
+        raise ModelError("weights are no network", f"{stored.name} is {stored.kind}", todo)
+    manifest = {**stored.manifest, "family": RELEASED, "follows_prompts": True}
+    return Package(stored.name, stored.path, stored.path, manifest)
 
 
 def _read_manifest(path: Path) -> dict[str, Any]:

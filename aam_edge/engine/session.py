@@ -66,6 +66,11 @@ class Session:
         self.resets = 0
         """Times the state was lost because the picture's size changed."""
 
+    @property
+    def counters(self) -> dict[str, int]:
+        """What went wrong with stamps and sizes."""
+        return {"backward_stamps": self.backward_stamps, "size_changes": self.resets}
+
     def step(self, observation: Observation) -> list[RawAttention]:
         """Takes one frame in; gives one reading a prompt."""
         frame = observation.frame

@@ -181,8 +181,13 @@ def _unwrapped(content: object, path: Path) -> Tensors:
 
 
 def _check_tensor(name: object, tensor: object, path: Path) -> None:
-    is_here = isinstance(tensor, Tensor) and tensor.device.type == "cpu"
-    is_plain = is_here and tensor.layout == torch.strided
-    if not is_plain or not isinstance(name, str):
+    if not isinstance(name, str) or not _is_plain(tensor):
         value = f"{path.name}: {name!r} is {type(tensor).__name__}"
         raise ModelError("file holds more than named tensors", value, "save the bare state_dict")
+
+
+def _is_plain(tensor: object) -> bool:
+    """Whether it is a tensor with numbers in memory, neither sparse nor elsewhere."""
+    if not isinstance(tensor, Tensor):
+        return False
+    return tensor.layout == torch.strided and tensor.device.type == "cpu"

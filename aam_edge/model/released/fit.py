@@ -65,9 +65,17 @@ def compare(tensors: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> Misf
     )
 
 
+class Misfits(ModelError):
+    """Weights do not fit; holds every name that its line has no room for."""
+
+    def __init__(self, misfit: Misfit, path: Path):
+        todo = f"run aam-edge weights show {path}"
+        super().__init__("weights do not fit the model", f"{path.name}: {misfit}", todo)
+        self.misfit = misfit
+
+
 def check_fit(tensors: Mapping[str, Tensor], wanted: Mapping[str, Tensor], path: Path) -> None:
-    """Raises ModelError where something is missing, unexpected or of another shape."""
+    """Raises Misfits where something is missing, unexpected or of another shape."""
     misfit = compare(tensors, wanted)
     if misfit:
-        todo = f"run aam-edge weights show {path.name}"
-        raise ModelError("weights do not fit the model", f"{path.name}: {misfit}", todo)
+        raise Misfits(misfit, path)
