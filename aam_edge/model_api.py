@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from aam_edge.config import ModelConfig, ReadoutConfig
 from aam_edge.engine.backend import Backend
-from aam_edge.engine.catalog import Engines, open_backend, open_released, open_text
+from aam_edge.engine.catalog import Engines, open_backend, open_prompts, open_released
 from aam_edge.engine.package import find_package
 from aam_edge.engine.session import Session
 from aam_edge.engine.size import shrink
@@ -58,7 +58,7 @@ class Model:
             config.device,
             Engines(folder, config.build),
         )
-        embed = open_text(config.text)
+        embed = open_prompts(self.package, config)
         self.embed = embed if self.package.follows_prompts else None
         self.backend = self._native = native
 

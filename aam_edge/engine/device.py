@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 
 from aam_edge.errors import ModelError, UsageError
+
+logger = logging.getLogger(__name__)
 
 WARM_UPS = 3
 """Runs before a CUDA graph is recorded, so that libraries have chosen kernels and workspaces."""
@@ -103,7 +106,11 @@ def cuda_device(index: int) -> Device:
 
 
 def record_graph(work: Work) -> Work:
-    """Warms up on a stream of its own, records, and gives what replays."""
+    """Warms up on a stream of its own, records, and gives what replays.
+
+    What cannot be recorded runs as it is, which is slower and is said: a graph that waits for a
+    number or copies from the host, as uncompiled ones may.
+    """
     side = torch.cuda.Stream()
     side.wait_stream(torch.cuda.current_stream())
     with torch.cuda.stream(side):
@@ -111,6 +118,12 @@ def record_graph(work: Work) -> Work:
             work()
     torch.cuda.current_stream().wait_stream(side)
     graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph):
-        work()
+    try:
+        with torch.cuda.graph(graph):
+            work()
+    except torch.OutOfMemoryError:
+        raise
+    except RuntimeError as problem:
+        logger.warning("no CUDA graph (%s): slower", str(problem).splitlines()[0])
+        return work
     return graph.replay

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 import cv2
@@ -39,6 +39,10 @@ LEAST_VALUE = 1e-6
 """Of a cell of a map, so that it has a logarithm."""
 
 
+Step = Callable[[Tensor, Tensor, RingState, Tensor | None], Tensor]
+"""`ReleasedStream.step`, or that of an engine."""
+
+
 class Prompts(Protocol):
     """Reads prompts."""
 
@@ -51,9 +55,6 @@ class Prompts(Protocol):
 
 class ReleasedBackend:
     """The public network and what reads its prompts; sessions share it."""
-
-    name = "eager"
-    precision = "f32"
 
     def __init__(
         self,
@@ -80,10 +81,19 @@ class ReleasedBackend:
             side: of the square that pictures are stretched to, pixels, a multiple of 16.
         """
         torch.set_num_threads(threads)
+        self.name, self.precision = "eager", "f32"
         self.stream = ReleasedStream(network, window)
         self.prompts, self.filters, self.side = prompts, filters, side
         self.device = str(self.stream.times2.device)
         self._hearing, self._amplitude = hearing, amplitude
+        self.step: Step = self.stream.step
+
+    def run_in(
+        self, stream: ReleasedStream, step: Step, engine: str, precision: str, device: str
+    ) -> None:
+        """Takes another stream and its steps in an engine; the part of the sound is not told."""
+        self.stream, self.step = stream, step
+        self.name, self.precision, self.device = engine, precision, device
 
     def hearing(self) -> Hearing | None:
         """One camera's hearing; None where the network is deaf."""
@@ -155,7 +165,7 @@ class ReleasedSession:
         else:
             heard = None if self._hearing is None else self._hearing.hear(sound)
             heard = None if heard is None else heard.to(x.device)
-            logits = self._stream.step(x, self._texts, self._state, heard)
+            logits = self._backend.step(x, self._texts, self._state, heard)
         maps = F.avg_pool2d(stretched(logits, self._size).sigmoid(), MAP_STRIDE)
         maps = maps.float().cpu().clamp_min(LEAST_VALUE)
         return maps / maps.sum((2, 3), keepdim=True)
