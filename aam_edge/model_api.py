@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from aam_edge.config import GazeConfig, ModelConfig, ReadoutConfig
 from aam_edge.engine.backend import Backend
-from aam_edge.engine.catalog import Engines, open_backend, open_released, open_text
+from aam_edge.engine.catalog import Engines, open_backend, open_prompts, open_released
 from aam_edge.engine.package import find_package
 from aam_edge.engine.passes import OneByOne, Passer, Passes
 from aam_edge.engine.session import Session
@@ -65,14 +65,14 @@ class Model:
             config.device,
             Engines(folder, config.build),
         )
-        embed = open_text(config.text)
+        embed = open_prompts(self.package, config)
         self.embed = embed if self.package.follows_prompts else None
         self.backend = self._native = native
 
-    def session(self, prompts: Sequence[str]) -> Session | ReleasedSession:
-        """One camera's stream through the network, with nothing read from it yet."""
+    def session(self, prompts: Sequence[str], *, stills: bool = False) -> Session | ReleasedSession:
+        """One camera's stream through the network, or `stills` that have no time between them."""
         if self._released is not None:
-            return self._released.session(prompts)
+            return self._released.session(prompts, stills=stills)
         return Session(self._native, prompts, self.config.pixels, self.embed)
 
     def passes(self) -> Passer:
@@ -106,7 +106,7 @@ class Model:
         """
         picture = read_picture(Path(image)) if isinstance(image, (str, Path)) else image.copy()
         if self._stills is None:
-            self._stills = Stream(self, [prompt])
+            self._stills = Stream(self, [prompt], stills=True)
         self._stills.reset()
         self._stills.set_prompts([prompt])
         frame = Frame(picture, time.time_ns(), "still", 0)
@@ -161,8 +161,16 @@ class Asked:
 class Stream:
     """Frames in, attention out; the state lives across frames, for each camera its own."""
 
-    def __init__(self, model: Model, prompts: Sequence[str], calibration: Sequence[str] = ()):
-        self.model = model
+    def __init__(
+        self,
+        model: Model,
+        prompts: Sequence[str],
+        calibration: Sequence[str] = (),
+        *,
+        stills: bool = False,
+    ):
+        """`stills`: each frame is a picture for itself, and the state is reset between them."""
+        self.model, self._are_stills = model, stills
         prompts = tuple(map(checked_prompt, prompts))
         self._asked = Asked(prompts, tuple(range(len(prompts))))
         self._asked_of: dict[str, Asked] = {}
@@ -323,7 +331,8 @@ class Stream:
 
     def _session(self, camera: str) -> Session | ReleasedSession:
         if camera not in self._sessions:
-            self._sessions[camera] = self.model.session(self.prompts_of(camera))
+            prompts = self.prompts_of(camera)
+            self._sessions[camera] = self.model.session(prompts, stills=self._are_stills)
         return self._sessions[camera]
 
 

@@ -53,6 +53,7 @@ def in_openai_spelling(tower: ClipText) -> dict[str, Tensor]:
         "visual.conv1.weight": torch.zeros(4, 3, 14, 14),
         "logit_scale": torch.tensor(4.6),
         "context_length": torch.tensor(20),
+        "transformer.resblocks.0.attn_mask": torch.zeros(20, 20),
     }
     for n in range(tower.size.layers):
         old, new = f"text_model.encoder.layers.{n}", f"transformer.resblocks.{n}"

@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 torch = pytest.importorskip("torch", reason="needs the extra [torch]")
 
 from aam_edge.engine.build import build_encoder, released_encoder, trial_picture
 from aam_edge.engine.device import CPU, Device, Work
 from aam_edge.engine.engine_file import Fit, read_engine
+from aam_edge.engine.package import Package
 from aam_edge.engine.plan import Plan
+from aam_edge.engine.released_engines import run_in
 from aam_edge.engine.released_runner import ReleasedRunner, in_half
+from aam_edge.engine.released_session import ReleasedBackend
+from aam_edge.messages import Frame, Observation
 from aam_edge.model.released.graphs import LookGraph, ReadGraph
 from aam_edge.model.released.network import TINY_SHAPE, ReleasedNetwork
 from aam_edge.model.released.stream import ReleasedStream
@@ -137,3 +143,51 @@ def test_backbone_runs_as_a_tensorrt_engine(
     runner = ReleasedRunner(ReleasedStream(network, WINDOW, LAG), CPU, look=plan)
     for ours, theirs in zip(logits(runner), reference, strict=True):
         torch.testing.assert_close(ours.sigmoid(), theirs.sigmoid(), atol=2e-2, rtol=0)
+
+
+class Words:
+    """Reads prompts as random vectors, each its own."""
+
+    def embed(self, prompt: str) -> NDArray[np.float32]:
+        rng = np.random.default_rng(len(prompt))
+        return rng.normal(size=TINY_SHAPE.widths.text).astype(np.float32)
+
+    def doubts(self, prompts: Sequence[str]) -> list[str]:
+        return []
+
+
+def backend_in(network: ReleasedNetwork, engine: str, folder: Path) -> ReleasedBackend:
+    """A stream's backend, its network in an engine."""
+    backend = ReleasedBackend(network, Words(), window=WINDOW)
+    package = Package("tiny", folder, folder, {"tensors_sha256": "0" * 64, "family": "released"})
+    device = ORIN if engine == "tensorrt" else CPU
+    run_in(backend, package, engine, "f32", device, folder, compiler=lambda module: module)
+    return backend
+
+
+def test_camera_stream_runs_in_an_engine(
+    network: ReleasedNetwork, tmp_path: Path, moving_frame: Callable[[int], Frame]
+) -> None:
+    plain = ReleasedBackend(network, Words(), window=WINDOW)
+    other = backend_in(network, "compiled", tmp_path)
+    assert (other.name, other.precision, other.device) == ("compiled", "f32", "cpu")
+    ours, theirs = (b.session(["search for cup"]) for b in (plain, other))
+    for i in range(2):
+        a, b = (s.step(Observation(moving_frame(i)))[0].density for s in (ours, theirs))
+        np.testing.assert_allclose(a, b, atol=1e-7)
+    theirs.restore(ours.state())
+    a, b = (s.step(Observation(moving_frame(2)))[0].density for s in (ours, theirs))
+    np.testing.assert_allclose(a, b, atol=1e-7)
+
+
+def test_missing_tensorrt_engine_is_said_and_compiled_serves(
+    network: ReleasedNetwork,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    for name, module in FakeTensorrt().modules().items():
+        monkeypatch.setitem(sys.modules, name, module)
+    assert backend_in(network, "tensorrt", tmp_path).name == "compiled"
+    assert "no engine file" in caplog.text
+    assert "448x448-f32.engine): aam-edge build makes one" in caplog.text

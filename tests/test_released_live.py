@@ -135,8 +135,8 @@ def test_prompt_and_sound_change_the_map_and_a_silent_stream_stays_as_it_is(
     ears.eval()
     made, words = network(), prompts(clip, tmp_path)
     asked = ["free viewing", "the cup"]
-    hearing = ReleasedBackend(made, words, window=3, hearing=ears).session(asked)
-    deaf = ReleasedBackend(made, words, window=3).session(asked)
+    hearing = ReleasedBackend(made, words, window=3, side=64, hearing=ears).session(asked)
+    deaf = ReleasedBackend(made, words, window=3, side=64).session(asked)
     silent = [hearing.step(observation(n, is_loud=False)) for n in range(2)][-1]
     plain = [deaf.step(observation(n, is_loud=True)) for n in range(2)][-1]
     for one, two in zip(silent, plain, strict=True):

@@ -214,6 +214,37 @@ def test_clip_is_told_and_takes_the_vocabulary_that_fits(tmp_path: Path) -> None
         importing.prepare(clip_found(), vocabulary=short)
 
 
+def public(shared: Path, size: str) -> dict[str, Tensor]:
+    """An AAM checkpoint of the right names and shapes."""
+    manifest = json.loads((shared / f"aam/manifest_{size}.json").read_text())["tensors"]
+    return {name: torch.zeros(()).expand(tensor["shape"]) for name, tensor in manifest.items()}
+
+
+def test_public_checkpoint_is_told_with_its_size_and_merged(shared: Path) -> None:
+    found = Found(Path("best.pth"), "torch.save", public(shared, "s"))
+    ready = importing.prepare(found)
+    assert (ready.kind, ready.size) == ("aam", "s")
+    kept = [name for name in ready.tensors if not name.startswith("lora.")]
+    assert "backbone.blocks.11.attn.qkv.weight" in kept
+    assert not [name for name in kept if ".base." in name or "lora_" in name]
+
+
+def test_size_that_is_not_the_files_is_refused_with_the_right_one(shared: Path) -> None:
+    found = Found(Path("best.pth"), "torch.save", public(shared, "b"))
+    with pytest.raises(ModelError, match=r"another size .*: pass --size b"):
+        importing.prepare(found, size="l")
+
+
+@pytest.mark.parametrize("prefix", ["", "dinov3_vit."])
+def test_backbone_of_the_hub_is_told(prefix: str) -> None:
+    mark = f"{prefix}embeddings.cls_token"
+    found = Found(Path("dinov3"), "safetensors", {mark: torch.zeros(1, 1, 1024)})
+    assert importing.kind_of(found.tensors, found.path) == "dinov3"
+    assert importing.size_of(found) == "l"
+    with pytest.raises(ModelError, match="weights do not fit the model"):
+        importing.prepare(found)
+
+
 def test_tower_of_another_training_is_refused() -> None:
     with pytest.raises(ModelError, match=r"of another training \(ViT-L-14.pt: gelu\)"):
         importing.prepare(clip_found(config={"text_config": {"hidden_act": "gelu"}}))

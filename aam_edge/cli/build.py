@@ -10,7 +10,7 @@ from pathlib import Path
 from aam_edge.config import ModelConfig, parse_size
 from aam_edge.engine.catalog import PRECISIONS, how_to_install, is_installed
 from aam_edge.engine.engine_file import default_folder
-from aam_edge.engine.package import find_package
+from aam_edge.engine.package import Package, find_package
 from aam_edge.engine.size import LARGEST_SIDE, SMALLEST_SIDE, STRIDE, input_size
 from aam_edge.errors import ModelError, UsageError
 
@@ -22,6 +22,9 @@ example:
 Run it on the machine that will run the engine: an engine fits one GPU and one TensorRT. It takes
 minutes. docs/gpu.md says what to install.
 """
+
+RELEASED_SIZE = (448, 448)
+"""Every picture is stretched to it for the public network."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -44,8 +47,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Builds and says how well the engine agrees with the network."""
-    size = wanted_size(options)
     package = find_package(options.model)
+    size = wanted_size(options, package)
     if not is_installed("tensorrt"):
         raise ModelError("torch is not installed", "tensorrt", how_to_install("tensorrt"))
     device = importlib.import_module("aam_edge.engine.device").find_device(options.device)
@@ -74,8 +77,10 @@ def run(options: argparse.Namespace) -> int:
     return 0
 
 
-def wanted_size(options: argparse.Namespace) -> tuple[int, int]:
+def wanted_size(options: argparse.Namespace, package: Package) -> tuple[int, int]:
     """(H, W) of the network's input."""
+    if options.input is None and package.is_released:
+        return RELEASED_SIZE
     if options.input is None:
         return input_size(*parse_size(options.camera_size), options.pixels)
     width, height = parse_size(options.input)

@@ -19,6 +19,7 @@ from aam_edge.engine.device import Device
 from aam_edge.engine.engine_file import Fit, engine_path, write_engine
 from aam_edge.engine.package import Package
 from aam_edge.engine.plan import Plan, import_library
+from aam_edge.engine.released_network import open_network
 from aam_edge.engine.released_runner import in_half
 from aam_edge.engine.torch_network import load_network
 from aam_edge.errors import ModelError
@@ -100,7 +101,12 @@ def build_engine(
     """
     needs_gpu(device)
     fit = fit_of(package, device, precision, size)
-    encoder = native_encoder(package, device, precision, size)
+    if package.is_released:
+        network = open_network(package.tensors, device=str(device.torch)).network
+        picture = trial_picture(size).to(device.torch)
+        encoder = released_encoder(network, precision, picture)
+    else:
+        encoder = native_encoder(package, device, precision, size)
     return build_encoder(encoder, device, fit, engine_path(folder, package, fit))
 
 

@@ -25,6 +25,9 @@ GPU_ENGINES = ("compiled", "tensorrt")
 
 PRECISIONS = ("auto", "f32", "bf16", "f16")
 
+TABLE_CHANNELS = 128
+"""Numbers of a prompt as the text table and the sentence model write it."""
+
 TEXTS = ("table", "sentence")
 
 _NEEDS = {
@@ -159,27 +162,52 @@ def open_released(package: Package, config: ModelConfig) -> ReleasedBackend:
     Raises:
         ModelError: torch is missing, another engine is asked for, or weights cannot be used.
     """
-    if config.engine not in ("auto", "eager") or config.precision not in ("auto", "f32"):
-        value = f"{config.engine} {config.precision}"
-        raise ModelError("engine does not run this network", value, "take --engine eager")
+    name = "eager" if config.engine == "auto" else config.engine
+    if name not in ("eager", *GPU_ENGINES):
+        todo = "take --engine eager, compiled or tensorrt"
+        raise ModelError("engine does not run this network", name, todo)
     if not is_installed("eager"):
         raise ModelError("engine is not installed", "eager", how_to_install("eager"))
+    from aam_edge.engine.device import find_device
+    from aam_edge.engine.released_engines import run_in
     from aam_edge.engine.released_network import open_network
     from aam_edge.engine.released_session import ReleasedBackend
     from aam_edge.engine.released_sound import open_hearing
     from aam_edge.engine.released_text import ClipPrompts
 
     prompts = ClipPrompts(config.clip)
-    network = open_network(package.tensors).network
-    return ReleasedBackend(
+    is_auto_cpu = config.device == "auto" and name == "eager"
+    device = find_device("cpu" if is_auto_cpu else config.device)
+    network = open_network(package.tensors, device=str(device.torch)).network
+    backend = ReleasedBackend(
         network,
         prompts,
         window=config.window,
         filters=config.filter,
         threads=config.threads,
-        hearing=open_hearing(config.wav2clip),
+        hearing=open_hearing(config.wav2clip, str(device.torch)),
         amplitude=config.amplitude,
     )
+    precision: str = config.precision
+    if precision == "auto":
+        precision = "f32" if name == "eager" else device.best_precision(package.half)
+    if (name, precision) != ("eager", "f32"):
+        folder = None if config.engine_folder is None else Path(config.engine_folder)
+        run_in(backend, package, name, precision, device, folder)
+    return backend
+
+
+def open_prompts(package: Package, config: ModelConfig) -> Callable[[str], Vector]:
+    """What reads prompts for a native network: `open_text`, or CLIP where it was taught with that.
+
+    Raises:
+        UsageError, ModelError: it is not there.
+    """
+    if package.prompt_channels == TABLE_CHANNELS:
+        return open_text(config.text)
+    from aam_edge.engine.released_text import ClipPrompts
+
+    return ClipPrompts(config.clip).embed
 
 
 def open_text(name: str = "table") -> Callable[[str], Vector]:

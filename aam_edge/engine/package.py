@@ -62,7 +62,7 @@ class Package:
     @property
     def half(self) -> str:
         """f16 or bf16, whichever the network loses less with on a GPU."""
-        return str(self.manifest.get("half", "f16"))
+        return str(self.manifest.get("half", "bf16" if self.is_released else "f16"))
 
 
 def packaged_names() -> list[str]:

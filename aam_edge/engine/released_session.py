@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 import cv2
@@ -12,7 +12,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 
 from aam_edge.engine.released_filter import MapFilter
 from aam_edge.engine.released_sound import Hearing
@@ -39,6 +39,10 @@ LEAST_VALUE = 1e-6
 """Of a cell of a map, so that it has a logarithm."""
 
 
+Step = Callable[[Tensor, Tensor, RingState, Tensor | None], Tensor]
+"""`ReleasedStream.step`, or that of an engine."""
+
+
 class Prompts(Protocol):
     """Reads prompts."""
 
@@ -52,9 +56,6 @@ class Prompts(Protocol):
 class ReleasedBackend:
     """The public network and what reads its prompts; sessions share it."""
 
-    name = "eager"
-    precision = "f32"
-
     def __init__(
         self,
         network: ReleasedNetwork,
@@ -65,6 +66,7 @@ class ReleasedBackend:
         threads: int = 1,
         hearing: Wav2Clip | None = None,
         amplitude: Amplitude = "public",
+        side: int = SIDE,
     ):
         """Nothing is copied; sessions share all of it.
 
@@ -75,16 +77,23 @@ class ReleasedBackend:
             filters: whether the native filter keeps the density alive across windows.
             threads: of the network, at least 1.
             hearing: what makes vectors of sound; None is deaf.
-            amplitude: scale of the sound that it is given.
+            amplitude: of its sound, as the network was trained (model/released/sound.py).
+            side: of the square that pictures are stretched to, pixels, a multiple of 16.
         """
         torch.set_num_threads(threads)
+        self.name, self.precision = "eager", "f32"
         self.stream = ReleasedStream(network, window)
-        self.prompts, self.filters = prompts, filters
+        self.prompts, self.filters, self.side = prompts, filters, side
         self.device = str(self.stream.times2.device)
         self._hearing, self._amplitude = hearing, amplitude
-        self.gate = 0.0
-        """What part sound had in the last map, as the network weighed it."""
-        network.head.av_fusion.register_forward_hook(self._note_gate)
+        self.step: Step = self.stream.step
+
+    def run_in(
+        self, stream: ReleasedStream, step: Step, engine: str, precision: str, device: str
+    ) -> None:
+        """Takes another stream and its steps in an engine; the part of the sound is not told."""
+        self.stream, self.step = stream, step
+        self.name, self.precision, self.device = engine, precision, device
 
     def hearing(self) -> Hearing | None:
         """One camera's hearing; None where the network is deaf."""
@@ -92,16 +101,14 @@ class ReleasedBackend:
             return None
         return Hearing(self._hearing, self.stream.window, self._amplitude)
 
-    def _note_gate(self, _module: nn.Module, _given: object, gave: tuple[Tensor, Tensor]) -> None:
-        self.gate = float(gave[1].mean())
-
-    def session(self, prompts: Sequence[str]) -> ReleasedSession:
-        """A stream of its own."""
-        return ReleasedSession(self, prompts)
+    def session(self, prompts: Sequence[str], *, stills: bool = False) -> ReleasedSession:
+        """A stream of its own; of `stills` each is seen alone, as the public code sees photos."""
+        return ReleasedSession(self, prompts, stills=stills)
 
     def shrink(self, image: Image) -> Image:
         """The picture as the network takes it, bit for bit what a session makes of it."""
-        return np.asarray(cv2.resize(image, (SIDE, SIDE), interpolation=cv2.INTER_AREA), np.uint8)
+        size = (self.side, self.side)
+        return np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA), np.uint8)
 
 
 class ReleasedSession:
@@ -111,10 +118,12 @@ class ReleasedSession:
     of the picture's size loses nothing.
     """
 
-    def __init__(self, backend: ReleasedBackend, prompts: Sequence[str]):
+    def __init__(self, backend: ReleasedBackend, prompts: Sequence[str], *, stills: bool = False):
+        self._are_stills = stills
         self._backend, self._stream = backend, backend.stream
-        self._state: RingState = self._stream.init_state(1, SIDE, SIDE)
-        self._hearing = backend.hearing()
+        self._size = backend.side, backend.side
+        self._state: RingState = self._stream.init_state(1, *self._size)
+        self._hearing = None if stills else backend.hearing()
         self._last_ns: int | None = None
         self.backward_stamps = 0
         self.restarts = 0
@@ -135,10 +144,10 @@ class ReleasedSession:
     def run(self) -> None:
         """The second part: the network, and the filter where there is one."""
         observation, frame = self._observation, self._observation.frame
-        image = self._backend.shrink(picture_for(frame, (SIDE, SIDE)))
+        image = self._backend.shrink(picture_for(frame, self._size))
         dt_s = self._elapsed(frame.capture_ns)
         start = time.perf_counter()
-        density, gate = self._look(image, observation.sound)
+        density = self._look(image, observation.sound)
         self.network_s = time.perf_counter() - start
         if self._filter is None:
             variance, is_cut = torch.full_like(density, UNTOLD_VARIANCE), False
@@ -152,7 +161,7 @@ class ReleasedSession:
                 variance=variance[0, n].numpy().copy(),
                 dt_s=dt_s,
                 cut=is_cut,
-                gate=gate,
+                gate=0.0 if self._state.gate is None else float(self._state.gate),
             )
             for n in range(len(self.prompts))
         ]
@@ -162,15 +171,18 @@ class ReleasedSession:
         return self._readings
 
     @torch.inference_mode()
-    def _look(self, image: Image, sound: Sound | None) -> tuple[Tensor, float]:
-        """Densities (1, N, h, w) of the newest frame, on the CPU, and the part of its sound."""
+    def _look(self, image: Image, sound: Sound | None) -> Tensor:
+        """Densities (1, N, h, w) of the newest frame as the window sees it, on the CPU."""
         x = prepare(torch.from_numpy(image)[None].to(self._texts.device), None)
-        heard = None if self._hearing is None else self._hearing.hear(sound)
-        self._backend.gate = 0.0
-        logits = self._stream.step(x, self._texts, self._state, heard)
-        maps = F.avg_pool2d(stretched(logits, (SIDE, SIDE)).sigmoid(), MAP_STRIDE)
+        if self._are_stills:  # a clip of one frame passes the blocks over time, a photo does not
+            logits = self._stream.decode(self._stream.network.look(x), self._texts)
+        else:
+            heard = None if self._hearing is None else self._hearing.hear(sound)
+            heard = None if heard is None else heard.to(x.device)
+            logits = self._backend.step(x, self._texts, self._state, heard)
+        maps = F.avg_pool2d(stretched(logits, self._size).sigmoid(), MAP_STRIDE)
         maps = maps.float().cpu().clamp_min(LEAST_VALUE)
-        return maps / maps.sum((2, 3), keepdim=True), self._backend.gate
+        return maps / maps.sum((2, 3), keepdim=True)
 
     def set_prompts(self, prompts: Sequence[str]) -> None:
         """Changes what is looked for; the frames that were seen count for the new one too."""
@@ -181,7 +193,7 @@ class ReleasedSession:
         vectors = np.stack([self._backend.prompts.embed(prompt) for prompt in prompts])
         self.prompts = tuple(prompts)
         self._texts = torch.from_numpy(vectors)[None].to(self._stream.times2.device)
-        side = SIDE // MAP_STRIDE
+        side = self._backend.side // MAP_STRIDE
         self._filter = MapFilter(len(prompts), side, side) if self._backend.filters else None
 
     def reset(self) -> None:
@@ -201,7 +213,7 @@ class ReleasedSession:
             arrays |= {f"filter_{n}": t.numpy().copy() for n, t in filtered.items()}
         if self._hearing is not None:
             arrays |= self._hearing.state()
-        return {**arrays, "last_ns": self._last_ns, "prompts": self.prompts, "size": (SIDE, SIDE)}
+        return {**arrays, "last_ns": self._last_ns, "prompts": self.prompts, "size": self._size}
 
     def restore(self, state: dict[str, Any]) -> None:
         """Goes on exactly where `state` was taken; ValueError where it is another network's."""

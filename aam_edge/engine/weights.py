@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from aam_edge.engine.catalog import how_to_install
+from aam_edge.engine.memory import need_memory
 from aam_edge.engine.package import find_package, packaged_folder, packaged_names
 from aam_edge.errors import ModelError
 from aam_edge.model.released.origins import ORIGINS
@@ -28,6 +29,8 @@ from aam_edge.model.released.stored import (
 
 __all__ = ["KINDS", "Row", "Shown", "import_weights", "list_weights", "show_weights", "user_folder"]
 
+COPIES_OF_FILE = 2.5
+"""Of a file's size that importing takes: as it is, in single precision, and merged."""
 LARGEST_HEADER_BYTES = 100_000_000
 """Of a safetensors file, as its specification bounds it."""
 
@@ -145,6 +148,7 @@ def import_weights(
     if not path.exists():  # said at once, before seconds of loading torch
         raise ModelError("weights file is not there", path, "check the path")
     need_torch()
+    need_memory(path, COPIES_OF_FILE)
     from aam_edge.model.released import importing
 
     return importing.import_weights(

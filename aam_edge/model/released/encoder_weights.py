@@ -28,8 +28,10 @@ WAV2CLIP_MARKS = ("audio_encoder.conv1.weight", "encoder.spectrogram.window")
 _NOT_TEXT = (
     *("visual.", "vision_model.", "visual_projection.", "logit_scale", "logit_bias"),
     *("input_resolution", "context_length", "vocab_size"),
-    *("text_model.embeddings.position_ids", "attn_mask"),
+    "text_model.embeddings.position_ids",
 )
+_MASK = "attn_mask"
+"""An archive may keep the causal mask of every block as if it were a weight."""
 _HEARD = {"audio_encoder.": "encoder.", "audio_transform.": "transform."}
 _TOWER = {
     "token_embedding.weight": "text_model.embeddings.token_embedding.weight",
@@ -51,7 +53,11 @@ ASK_FOR_MERGES = "pass --vocabulary with bpe_simple_vocab_16e6.txt.gz or a merge
 
 def clip_tensors(tensors: Mapping[str, Tensor]) -> Tensors:
     """The text tower under our names, from either spelling; the rest of CLIP is left out."""
-    text = {n: t for n, t in tensors.items() if not n.startswith(_NOT_TEXT)}
+    text = {
+        name: tensor
+        for name, tensor in tensors.items()
+        if not name.startswith(_NOT_TEXT) and not name.endswith(_MASK)
+    }
     if CLIP_MARKS[0] not in text:
         return text
     return dict(renamed for item in text.items() for renamed in _from_openai(*item))

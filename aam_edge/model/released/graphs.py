@@ -43,4 +43,5 @@ class ReadGraph(nn.Module):
 
     def forward(self, text: Tensor, *rings: Tensor) -> Tensor:
         state: RingState = state_of(dict(zip(RING_NAMES, rings, strict=True)))
-        return self.stream.decode(self.stream.recall(state), text)
+        levels, _ = self.stream.recall(state)
+        return self.stream.decode(levels, text)

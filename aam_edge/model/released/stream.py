@@ -20,7 +20,13 @@ import torch
 from torch import Tensor, nn
 
 from aam_edge.model.released.dinov3 import PATCH
-from aam_edge.model.released.network import TEMPORAL_LEVELS, Levels, ReleasedNetwork
+from aam_edge.model.released.network import (
+    TEMPORAL_LEVELS,
+    Levels,
+    ReleasedNetwork,
+    stretched,
+)
+from aam_edge.model.released.pictures import prepare
 from aam_edge.model.released.temporal import Frames
 
 WINDOW = 16
@@ -41,6 +47,8 @@ class RingState:
     """(B, lag + 1), 1.0 or 0.0."""
     count: Tensor
     """(), int64, frames since the start."""
+    gate: Tensor | None = None
+    """(B,), 0..1, what part sound had in the last map; None for none. No state, told beside it."""
 
     def restart(self) -> None:
         """Forgets all frames; what is left in the rings is not looked at."""
@@ -125,11 +133,11 @@ class ReleasedStream(nn.Module):
         heard = state.heard.new_full((len(state.heard),), sound is not None)
         write(state.heard, heard, state.count)
         state.count += 1
-        hears = bool(state.heard.any())
-        return self.decode(self.recall(state, hears=hears), text)
+        levels, state.gate = self.recall(state, hears=bool(state.heard.any()))
+        return self.decode(levels, text)
 
-    def recall(self, state: RingState, *, hears: bool = True) -> Levels:
-        """The levels of the wanted frame as all frames of the window see them.
+    def recall(self, state: RingState, *, hears: bool = True) -> tuple[Levels, Tensor | None]:
+        """The levels of the wanted frame as all frames of the window see them, and sound's gate.
 
         Args:
             state: with the newest frame in it.
@@ -147,10 +155,11 @@ class ReleasedStream(nn.Module):
         )
         levels = one, two, three, four
         if not hears:
-            return levels
+            return levels, None
         sound, heard = (x.index_select(1, slot[None])[:, 0] for x in (state.sound, state.heard))
-        fused = self.network.head.hear(levels, sound)[3]
-        return one, two, three, torch.where(heard[:, None, None, None] > 0, fused, four)
+        fused, gate = self.network.head.av_fusion(four, sound)
+        four = torch.where(heard[:, None, None, None] > 0, fused, four)
+        return (one, two, three, four), gate.flatten() * heard
 
     def decode(self, levels: Levels, text: Tensor) -> Tensor:
         """Logits (B, N, 8 h, 8 w) for texts (B, N, 768)."""
@@ -167,6 +176,43 @@ class ReleasedStream(nn.Module):
         slots = torch.arange(self.window, device=count.device)
         rank = (slots - (count - known)) % self.window
         return Frames(rank, known, (known - 1 - self.lag).clamp_min(0))
+
+
+class StepGraph(nn.Module):
+    """One step as engines run it: tensors in, tensors out, nothing kept inside or written to.
+
+    Sound is always part of it; `heard` says whether it counts. States are given and returned in the
+    order of `RingState.tensors`.
+    """
+
+    def __init__(self, stream: ReleasedStream):
+        super().__init__()
+        self.stream = stream
+
+    def forward(
+        self, image: Tensor, text: Tensor, sound: Tensor, heard: Tensor, *state: Tensor
+    ) -> tuple[Tensor, ...]:
+        """Maps (B, N, H, W), 0..1, and the state to come.
+
+        Args:
+            image: (B, H, W, 3), uint8, BGR, of the network's input size.
+            text: (B, N, 768).
+            sound: (B, 512).
+            heard: (B,), 1.0 or 0.0.
+            *state: of `RingState.tensors`.
+        """
+        levels = self.stream.network.look(prepare(image, None))
+        *rings, count = state
+        newest = (*levels, sound, heard)
+        after = [
+            ring.index_copy(1, count[None] % ring.shape[1], new[:, None].to(ring.dtype))
+            for ring, new in zip(rings, newest, strict=True)
+        ]
+        after.append(count + 1)
+        kept = RingState((after[0], after[1]), (after[2], after[3]), *after[4:])
+        levels, _ = self.stream.recall(kept)
+        logits = self.stream.decode(levels, text)
+        return stretched(logits, image.shape[1:3]).sigmoid(), *after
 
 
 def write(ring: Tensor, newest: Tensor, number: Tensor) -> None:

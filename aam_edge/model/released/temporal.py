@@ -152,9 +152,8 @@ class TemporalBlock(nn.Module):
             (B, C, h, w).
         """
         is_seen = frames.age_rank < frames.known
-        # Looked up by tensors: a number would be waited for, and cannot stand in a graph.
-        table = times.index_select(0, (frames.known - 1)[None])[0]
-        added = table[frames.age_rank]  # (W, C)
+        table = times.index_select(0, frames.known[None] - 1)[0]
+        added = table.index_select(0, frames.age_rank)  # (W, C)
         tokens = ring.flatten(3).permute(0, 3, 1, 2) + added  # (B, N, W, C)
         normed = self.temporal_norm(tokens)
         # The frame, and the two beside it that diffusion takes from.
@@ -162,17 +161,19 @@ class TemporalBlock(nn.Module):
         oldest = frames.age_rank.argmin()
         beside = torch.arange(-1, 2, device=ring.device)
         slots = (oldest + frames.wanted + beside) % size
-        attended, mean_weights = self.temporal_attn.attend(normed[:, :, slots], normed, is_seen)
+        near, here = normed.index_select(2, slots), slots[1:2]
+        attended, mean_weights = self.temporal_attn.attend(near, normed, is_seen)
         observed = self.observe(tokens)
         past, u, next_ = drift(observed, mean_weights).unbind(-1)
         is_inner = (frames.wanted > 0) & (frames.wanted < frames.known - 1)
-        here = slots[1:2]
-        mine, seen = normed[:, :, here].squeeze(2), observed[:, :, here].squeeze(2)
+        mine, seen = near[:, :, 1], observed.index_select(2, here)[:, :, 0]
         u = u + is_inner * self._viscosity(mine) * (past - 2 * u + next_)
         u = (u + self._gain(mine) * (seen - u)).clamp_min(0)
         for _ in range(2):
             u = u / (u.sum(1, keepdim=True) + TINY)
-        y = self._finish(tokens[:, :, here], attended[:, :, 1:2], u[..., None], ring.shape[3:])
+        y = self._finish(
+            tokens.index_select(2, here), attended[:, :, 1:2], u[..., None], ring.shape[3:]
+        )
         return y[:, 0]
 
     def times(self, frames: int) -> Tensor:
