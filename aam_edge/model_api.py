@@ -62,7 +62,7 @@ class Model:
         picture = read_picture(Path(image)) if isinstance(image, (str, Path)) else image.copy()
         if self._stills is None:
             self._stills = Stream(self, [prompt])
-        self._stills.reset()
+        self._stills.begin_anew()
         self._stills.set_prompts([prompt])
         frame = Frame(picture, time.time_ns(), "still", 0)
         return self._stills.step(frame)[0]
@@ -173,6 +173,11 @@ class Stream:
         for session in self._sessions.values():
             session.reset()
         self._readout.reset()
+
+    def begin_anew(self) -> None:
+        """Forgets everything, the ids of targets too, as if it were a new stream."""
+        self.reset()
+        self._readout = Readout(self.model.readout, self.bearings)
 
     def state(self) -> dict[str, Any]:
         """A copy of everything that lives across frames, for `restore`."""

@@ -29,6 +29,7 @@ COMMANDS = {
     "calibrate": "measure a camera's lens, the delay of its sound, the place of its gyro",
     "train": "pack gaze data for training (needs aam-edge[train])",
     "evaluate": "score models, maps and rivals on where people looked",
+    "export": "make files that engines read of a trained checkpoint (needs aam-edge[train])",
     "replay": "publish a recording again, run it again, or make a killed one whole",
     "completion": "print a script that makes a shell complete commands and options",
 }
