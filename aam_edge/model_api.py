@@ -107,7 +107,7 @@ class Model:
         picture = read_picture(Path(image)) if isinstance(image, (str, Path)) else image.copy()
         if self._stills is None:
             self._stills = Stream(self, [prompt], stills=True)
-        self._stills.reset()
+        self._stills.begin_anew()
         self._stills.set_prompts([prompt])
         frame = Frame(picture, time.time_ns(), "still", 0)
         return self._stills.step(frame)[0]
@@ -281,6 +281,11 @@ class Stream:
             if camera in (None, name):
                 session.reset()
         self._readout.reset(camera)
+
+    def begin_anew(self) -> None:
+        """Forgets everything, the ids of targets too, as if it were a new stream."""
+        self.reset()
+        self._readout = Readout(self.model.readout, self.bearings, self.model.gaze)
 
     def state(self) -> dict[str, Any]:
         """A copy of everything that lives across frames, for `restore`."""

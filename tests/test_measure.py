@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 
 from aam_edge.errors import DataError
 from aam_edge.training.corpus.skipped import Skipped
@@ -201,7 +202,7 @@ def measure_or_raise(folder: Path, rival: MapFolder) -> None:
     ],
 )
 def test_map_that_is_none_is_named(
-    discs: Path, tmp_path: Path, content: object, words: str
+    discs: Path, tmp_path: Path, content: bytes | NDArray[np.float64] | None, words: str
 ) -> None:
     folder = tmp_path / "maps"
     folder.mkdir()

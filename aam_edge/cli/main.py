@@ -29,6 +29,7 @@ COMMANDS = {
     "calibrate": "measure a camera's lens, the delay of its sound, the place of its gyro",
     "train": "learn from gaze data, and pack it (needs aam-edge[train])",
     "evaluate": "score models, maps and rivals on where people looked",
+    "export": "make files that engines read of a trained checkpoint (needs aam-edge[train])",
     "weights": "list networks, import yours (AAM, CLIP, Wav2CLIP, DINOv3), look inside",
     "build": "make a TensorRT engine for this machine's GPU, ahead of time",
     "replay": "publish a recording again, run it again, or make a killed one whole",

@@ -27,6 +27,7 @@ EPILOG = """\
 examples:
   aam-edge predict photo.jpg --overlays
   aam-edge predict photos/ clip.mp4 --out results --maps png --csv results/targets.csv
+  aam-edge predict *.mcap --out results --ray --workers 8
 
 Results keep the tree of what was given, below --out: photos/a/b.jpg makes photos/a/b.jpg.npy,
 b.jpg.map.png and b.jpg.overlay.jpg; clip.mp4 makes clip.mp4/000000.npy and so on. With several
@@ -54,6 +55,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--overlays", action="store_true", help="pictures with map and targets, JPEG")
     add("--csv", metavar="FILE", type=Path, help="table of targets, a row each")
     add("--json", action="store_true", help="print targets as JSON, an object a map")
+    add("--ray", action="store_true", help="share the work out, needs aam-edge[ray]")
+    workers = "with --ray: networks at work (one a core, or a GPU)"
+    add("--workers", metavar="N", type=int, help=workers)
+    add("--ray-address", metavar="ADDRESS", help="with --ray: of a running Ray (a local one)")
 
 
 def run(options: argparse.Namespace) -> int:
@@ -71,10 +76,12 @@ def run(options: argparse.Namespace) -> int:
         csv=options.csv,
         json=options.json,
     )
-    _check(outputs)
+    _check(options, outputs)
     previous = signal.signal(signal.SIGTERM, _stop)
     try:
         items = list_items(options.inputs, options.out)
+        if options.ray:
+            return _run_with_ray(options, items, prompts, outputs)
         with (
             closing(load(options.model, engine=options.engine)) as model,
             Writer(outputs) as writer,
@@ -85,7 +92,30 @@ def run(options: argparse.Namespace) -> int:
         signal.signal(signal.SIGTERM, previous)
 
 
-def _check(outputs: Outputs) -> None:
+def _run_with_ray(
+    options: argparse.Namespace, items: Sequence[Item], prompts: Sequence[str], outputs: Outputs
+) -> int:
+    from aam_edge.cli.predict_ray import Task, predict_with_ray
+    from aam_edge.cli.progress import Progress
+
+    task = Task(
+        model=options.model,
+        engine=options.engine,
+        prompts=tuple(prompts),
+        outputs=outputs,
+        workers=options.workers,
+        address=options.ray_address,
+    )
+    with Progress(len(items), is_quiet=options.quiet) as progress:
+        return predict_with_ray(items, task, progress)
+
+
+def _check(options: argparse.Namespace, outputs: Outputs) -> None:
+    if options.workers is not None and options.workers < 1:
+        raise UsageError("nobody would work", f"--workers {options.workers}", "give 1 or more")
+    if not options.ray and (options.workers or options.ray_address):
+        given = "--workers" if options.workers else "--ray-address"
+        raise UsageError("option is for Ray alone", given, "add --ray")
     if outputs.maps == "none" and not (outputs.overlays or outputs.csv or outputs.json):
         raise UsageError("nothing would be made", "--maps none", "add --overlays, --csv or --json")
 

@@ -51,10 +51,15 @@ class Outputs:
 
 
 class Writer:
-    """Writes predictions; each is complete on disk when `write` returns. Raises SinkError."""
+    """Writes predictions; each is complete on disk when `write` returns. Raises SinkError.
 
-    def __init__(self, outputs: Outputs) -> None:
-        self._outputs = outputs
+    Args:
+        outputs: what is wanted.
+        said: where records go, instead of standard output.
+    """
+
+    def __init__(self, outputs: Outputs, said: TextIO | None = None) -> None:
+        self._outputs, self._said = outputs, said
         self._table: TextIO | None = None
         if outputs.csv is not None:
             self._table = _open_table(outputs.csv)
@@ -73,7 +78,7 @@ class Writer:
         if self._table is not None:
             self._add_rows(self._table, prediction)
         if wanted.json:
-            print(json.dumps(as_record(prediction) | files), flush=True)
+            print(json.dumps(as_record(prediction) | files), file=self._said, flush=True)
 
     def _save(self, stem: PurePath, suffix: str, content: bytes) -> str:
         path = self._outputs.out / stem.with_name(stem.name + suffix)
@@ -81,7 +86,7 @@ class Writer:
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(content)
         except OSError as problem:
-            raise _refused(path, problem) from problem
+            raise refused(path, problem) from problem
         return str(path)
 
     def _add_rows(self, table: TextIO, prediction: Prediction) -> None:
@@ -89,7 +94,7 @@ class Writer:
             csv.writer(table, lineterminator="\n").writerows(as_rows(prediction))
             table.flush()
         except OSError as problem:
-            raise _refused(Path(table.name), problem) from problem
+            raise refused(Path(table.name), problem) from problem
 
     def close(self) -> None:
         """Twice is fine."""
@@ -116,11 +121,12 @@ def _open_table(path: Path) -> TextIO:
         csv.writer(table, lineterminator="\n").writerow(COLUMNS)
         table.flush()
     except OSError as problem:
-        raise _refused(path, problem) from problem
+        raise refused(path, problem) from problem
     return table
 
 
-def _refused(path: Path, problem: OSError) -> SinkError:
+def refused(path: Path, problem: OSError) -> SinkError:
+    """Why a result cannot be written."""
     reason = problem.strerror or "cannot be written"
     return SinkError(
         "result cannot be written", f"{path}: {reason}", "check path, rights and space"

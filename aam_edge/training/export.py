@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import argparse
 import json
+import pickle
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +21,7 @@ from torch import Tensor
 from torch.export import Dim
 
 from aam_edge.engine.package import FORMAT, file_hash
+from aam_edge.errors import ModelError
 from aam_edge.model.native.network import (
     MAP_STRIDE,
     Moment,
@@ -39,6 +42,15 @@ from aam_edge.model.native.step_graph import StepGraph
 OPSET = 20
 INPUTS = (*Moment._fields, *State._fields)
 OUTPUTS = (*Step._fields[:-1], *(f"next_{name}" for name in State._fields))
+UNREADABLE = (
+    OSError,
+    RuntimeError,
+    ValueError,
+    EOFError,
+    pickle.UnpicklingError,
+    zipfile.BadZipFile,
+)
+"""What torch raises on files that are no checkpoints."""
 SMALLEST_HALF = 1024
 """Tensors with fewer numbers stay in single precision: they cost nothing."""
 
@@ -181,15 +193,40 @@ def assembled(checkpoint: Path, hearing: Path | None) -> NativeNetwork:
     Args:
         checkpoint: of `aam-edge train fit`.
         hearing: weights of `aam_edge.training.fit_sound`; None takes the checkpoint's own.
+
+    Raises:
+        ModelError: a file is not there, is broken, or is of another network.
     """
+    whole = read_tensors(checkpoint)
+    if "average" not in whole:
+        raise ModelError("file is no checkpoint of a fit", checkpoint, "give last.pt of a fit")
     network = NativeNetwork().eval()
-    weights = torch.load(checkpoint, weights_only=True)["average"]
+    weights = dict(whole["average"])
     weights |= {f"fpd.{name}": number for name, number in network.fpd.state_dict().items()}
     if hearing is not None:
-        heard = torch.load(hearing, weights_only=True)
-        weights |= {f"hearing.{name}": tensor for name, tensor in heard.items()}
+        weights |= {f"hearing.{name}": tensor for name, tensor in read_tensors(hearing).items()}
+    own = network.state_dict()
+    wrong = [n for n, w in own.items() if n not in weights or weights[n].shape != w.shape]
+    wrong += [name for name in weights if name not in own]
+    if wrong:
+        value = f"{checkpoint}: {len(wrong)} tensors do not fit, first {wrong[0]}"
+        todo = "export it with the version of aam-edge that made it"
+        raise ModelError("checkpoint is of another network", value, todo)
     network.load_state_dict(weights)
     return network
+
+
+def read_tensors(path: Path) -> dict[str, Any]:
+    """What torch.save wrote; ModelError where it is not there or broken."""
+    try:
+        whole = torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError as problem:
+        raise ModelError("checkpoint is not there", path, "check the path") from problem
+    except UNREADABLE as problem:
+        raise ModelError("checkpoint cannot be read", path, "give another file") from problem
+    if not isinstance(whole, dict):
+        raise ModelError("file is no checkpoint of a fit", path, "give last.pt of a fit")
+    return whole
 
 
 def main() -> None:
