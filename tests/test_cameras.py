@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -13,6 +14,7 @@ import pytest
 from rosbags.highlevel import AnyReader
 
 import aam_edge
+from aam_edge.cli.main import main
 from aam_edge.config import Config, SourceConfig, load_config
 from aam_edge.engine.backend import Backend, Runner
 from aam_edge.engine.buffers import Buffers
@@ -455,3 +457,13 @@ def test_cameras_of_a_recording_run_again_give_the_same_bits(
         mine, theirs = ([a for a in k.attentions if a.camera == name] for k in (again, kept))
         assert len(mine) == len(theirs) > 5
         assert densities(mine) == densities(theirs)
+
+
+def test_replay_compares_the_camera_that_is_named(
+    two: tuple[Path, Kept], capsys: pytest.CaptureFixture[str]
+) -> None:
+    path, kept = two
+    assert main(["replay", f"{path}#demo", "--engine", "onnx", "--json"]) == 0
+    (row,) = json.loads(capsys.readouterr().out)
+    count = sum(attention.camera == "demo" for attention in kept.attentions)
+    assert (row["maps"], row["same"]) == (count, count)
