@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 from rosbags.highlevel import AnyReader
 
 from aam_edge.cli.main import main
+from aam_edge.config import RecordConfig
 from aam_edge.errors import DataError
+from aam_edge.messages import Observation
 from aam_edge.recording.reader import Recording
+from aam_edge.sinks.recording import RecordingSink
 from aam_edge.sources.catalog import camera_name
 from aam_edge.sources.recording import picture_topic
+from tests.conftest import frame_of
 from tests.recordings import Kept, densities, stream
 
 
@@ -68,3 +73,30 @@ def test_replay_compares_the_camera_that_is_named(
     (row,) = json.loads(capsys.readouterr().out)
     count = sum(attention.camera == "demo" for attention in kept.attentions)
     assert (row["maps"], row["same"]) == (count, count)
+
+
+def test_hole_of_one_camera_is_mended_though_the_other_was_written(tmp_path: Path) -> None:
+    sink = RecordingSink(RecordConfig(file=str(tmp_path / "run.mcap"), queue_mb=1))
+    taken = list[int]()
+
+    def take() -> dict[str, Any]:
+        taken.append(1)
+        return {}
+
+    def offer(camera: str, k: int) -> int:
+        before = sink.dropped
+        sink.offer_step(Observation(frame_of(camera, k)), (), together=True)
+        return sink.dropped - before
+
+    sink.before_step(take, 0)
+    assert (offer("a", 0), offer("b", 0)) == (0, 1)  # there is room for one picture
+    sink._queue.take(0)
+    sink.before_step(take, 0)
+    assert len(taken) == 2
+    assert offer("a", 1) == 0
+    assert offer("b", 1) == 1
+    sink._queue.take(0)
+    assert offer("b", 2) == 0  # without a state
+    sink.before_step(take, 0)
+    assert len(taken) == 3
+    sink.close()
