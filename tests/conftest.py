@@ -49,3 +49,9 @@ def moving_frame() -> Callable[[int], Frame]:
         return Frame(scene(frame_id), START_NS + frame_id * FRAME_NS, "test", frame_id)
 
     return frame
+
+
+def frame_of(camera: str, k: int, size: tuple[int, int] = (640, 480)) -> Frame:
+    """Frame k of one of the cameras a, b, c ..., each of which sees the scene at another time."""
+    shift = 3 * "abcdef".index(camera)
+    return Frame(scene(k + shift, *size), START_NS + k * FRAME_NS, camera, k)

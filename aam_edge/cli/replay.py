@@ -40,7 +40,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.epilog = EPILOG
     add = parser.add_argument
-    add("file", metavar="FILE", type=Path, help="recording (.mcap)")
+    add(
+        "file",
+        metavar="FILE",
+        type=Path,
+        help="recording (.mcap); FILE#CAMERA to compare one of several",
+    )
     add("--from", metavar="S", type=float, default=0.0, dest="start_s", help="seconds in (0)")
     add("--to", metavar="S", type=float, default=None, dest="end_s", help="seconds in (the end)")
     play = parser.add_argument_group("publish again")

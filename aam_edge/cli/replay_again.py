@@ -21,6 +21,7 @@ from aam_edge.prompts import checked_prompt
 from aam_edge.recall import Recall
 from aam_edge.recording.published import published
 from aam_edge.recording.reader import Recording
+from aam_edge.sources.catalog import split_channel
 from aam_edge.sources.mailbox import Ended
 from aam_edge.sources.recording import RecordingSource
 from aam_edge.sources.synchroniser import Synchroniser
@@ -98,8 +99,9 @@ def run_again(options: argparse.Namespace) -> int:
     """Compares, prints the table and draws the plot."""
     rows: dict[tuple[str, str, int], Row] = {}
     kept = Kept()
-    with Recording(options.file) as recording:
-        for pair in pairs(recording, options):
+    path, channel = split_channel(str(options.file))
+    with Recording(path) as recording:
+        for pair in pairs(recording, options, channel):
             key = pair.then.prompt, pair.now.prompt, pair.now.prompt_index
             rows.setdefault(key, Row(*key[:2])).add(pair)
             kept.add(pair)
@@ -138,8 +140,8 @@ class Kept:
         self.worst = sorted([*others, pair], key=lambda p: p.cc)[: self.MOST]
 
 
-def pairs(recording: Recording, options: argparse.Namespace) -> Iterator[Pair]:
-    """Each recorded map with the one that the network gives now."""
+def pairs(recording: Recording, options: argparse.Namespace, channel: str = "") -> Iterator[Pair]:
+    """Each recorded map of a camera, the first or `channel`, with what the network gives now."""
     settings = recording.run.get("settings", {})
     model = Model(model_config(settings.get("model", {}), options))
     prompts = [checked_prompt(prompt) for prompt in options.prompts or ()]
@@ -152,7 +154,7 @@ def pairs(recording: Recording, options: argparse.Namespace) -> Iterator[Pair]:
     # From the state before --from, so that the maps from there on are those of then.
     begin_ns = recording.state_before(from_ns)
     then = Then(recording, begin_ns)
-    for frame in frames(options.file, (begin_ns - start_ns) / 1e9):
+    for frame in frames(recording.path, (begin_ns - start_ns) / 1e9, channel):
         recall.before(frame)
         readings = stream.step(synchroniser.observe(frame))
         recorded = then.of(frame)
@@ -188,16 +190,19 @@ class Then:
         """In the order of the prompts; empty where the frame has none."""
         was = frame.recorded.camera if frame.recorded else ""
         found: list[Attention] = []
-        while self._next is not None and self._next.capture_ns <= frame.capture_ns:
+        # Maps of other cameras lie between, with stamps of their own.
+        while self._next is not None and (
+            self._next.camera != was or self._next.capture_ns <= frame.capture_ns
+        ):
             if (self._next.capture_ns, self._next.camera) == (frame.capture_ns, was):
                 found.append(self._next)
             self._next = next(self._maps, None)
         return found
 
 
-def frames(path: Path, start_s: float) -> Iterator[Frame]:
-    """The pictures from a time on, as fast as they are taken."""
-    source = RecordingSource(path, SourceConfig(pace="every", start_s=start_s), "replay")
+def frames(path: Path, start_s: float, channel: str = "") -> Iterator[Frame]:
+    """A camera's pictures from a time on, as fast as they are taken."""
+    source = RecordingSource(path, SourceConfig(pace="every", start_s=start_s), "replay", channel)
     source.open()
     try:
         while True:

@@ -156,9 +156,12 @@ class RecordingSink:
         """What the network took in, beside others or not, and what was published of it."""
         step = Step(observation, tuple(attentions), self._state, together)
         self._state = None
-        # Behind a hole the state is another than a re-run has.
-        self._wants_state = not self._queue.put(step)
-        self._refused += self._wants_state
+        if not self._queue.put(step):
+            # Behind a hole the state is another than a re-run has.
+            self._wants_state = True
+            self._refused += 1
+        elif step.state is not None:
+            self._wants_state = False
 
     def offer_gyro(self, samples: Sequence[tuple[int, tuple[float, float, float]]]) -> None:
         """What the gyro said since the last call: UNIX nanoseconds, and rad/s."""
