@@ -1,0 +1,120 @@
+"""Points a pan-tilt head where aam-edge looks.
+
+    aam-edge --camera 0 --calibration camera.yaml --set ego.source=picture --set gaze.return_s=8
+    python pan_tilt.py                                  prints what a head would be told
+    python pan_tilt.py --ros                            JointTrajectory, with a real rclpy
+    python -m aam_edge.ros --url ws://robot:9090 pan_tilt.py --ros      the same where no ROS is
+
+The camera sits on the head, its axis along the head's own: pan is positive to the left, tilt down.
+"""
+
+import argparse
+import math
+import time
+from dataclasses import dataclass
+
+
+@dataclass
+class Head:
+    """What the head was told last. Radians and seconds; times come as arguments."""
+
+    speed: float = 2.0
+    """Radians a second of the slower joint."""
+    settle_s: float = 0.15
+    """After a move until the picture stands still."""
+    dead_zone: float = math.radians(2)
+    """What is nearer to the axis is looked at already."""
+    most_pan: float = math.radians(90)
+    most_tilt: float = math.radians(35)
+    pan: float = 0.0
+    tilt: float = 0.0
+    still_at_s: float = 0.0
+
+    def turn(self, captured_s, now_s, yaw, pitch):
+        """Takes a bearing from the camera; seconds that the move lasts, None for no move.
+
+        A picture that was taken while the head moved says nothing of where it points now.
+        """
+        if captured_s < self.still_at_s or now_s < self.still_at_s:
+            return None
+        pan = min(max(self.pan + yaw, -self.most_pan), self.most_pan)
+        tilt = min(max(self.tilt + pitch, -self.most_tilt), self.most_tilt)
+        angle = max(abs(pan - self.pan), abs(tilt - self.tilt))
+        if angle < self.dead_zone:
+            return None
+        self.pan, self.tilt = pan, tilt
+        lasts_s = angle / self.speed
+        self.still_at_s = now_s + lasts_s + self.settle_s
+        return lasts_s
+
+
+def print_moves(head, endpoint):
+    """Without ROS: straight from aam-edge."""
+    import aam_edge
+
+    for attention in aam_edge.subscribe(endpoint):
+        gaze = attention.gaze
+        if gaze is None or gaze.yaw is None:
+            continue  # nothing to look at, or no calibration
+        lasts_s = head.turn(attention.capture_ns / 1e9, time.time(), gaze.yaw, gaze.pitch)
+        if lasts_s is not None:
+            pan, tilt = math.degrees(head.pan), math.degrees(head.tilt)
+            print(f"pan {pan:6.1f}  tilt {tilt:6.1f} degrees in {lasts_s:.2f} s", flush=True)
+
+
+def drive(head, topic):
+    """With ROS: bearings in, trajectories out."""
+    import rclpy
+    from builtin_interfaces.msg import Duration
+    from geometry_msgs.msg import Vector3Stamped
+    from rclpy.executors import ExternalShutdownException
+    from rclpy.node import Node
+    from trajectory_msgs.msg import JointTrajectory, JointTrajectoryPoint
+
+    class PanTilt(Node):
+        def __init__(self):
+            super().__init__("pan_tilt")
+            self.out = self.create_publisher(JointTrajectory, topic, 1)
+            self.create_subscription(Vector3Stamped, "/aam/gaze/bearing", self.look, 1)
+
+        def look(self, bearing):
+            stamp, ray = bearing.header.stamp, bearing.vector
+            yaw, pitch = math.atan2(-ray.x, ray.z), math.atan2(ray.y, math.hypot(ray.x, ray.z))
+            now_s = self.get_clock().now().nanoseconds / 1e9
+            lasts_s = head.turn(stamp.sec + stamp.nanosec / 1e9, now_s, yaw, pitch)
+            if lasts_s is None:
+                return
+            whole = int(lasts_s)
+            point = JointTrajectoryPoint(
+                positions=[head.pan, head.tilt],
+                time_from_start=Duration(sec=whole, nanosec=int((lasts_s - whole) * 1e9)),
+            )
+            self.out.publish(JointTrajectory(joint_names=["pan", "tilt"], points=[point]))
+
+    try:
+        with rclpy.init():
+            rclpy.spin(PanTilt())
+    except (KeyboardInterrupt, ExternalShutdownException):
+        pass
+
+
+def main():
+    """Reads the options and drives until interrupted."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--ros", action="store_true", help="publish trajectories")
+    parser.add_argument("--topic", default="/pan_tilt_controller/joint_trajectory")
+    parser.add_argument("--endpoint", default="tcp://127.0.0.1:5560", help="of aam-edge")
+    parser.add_argument("--speed", type=float, default=2.0, help="of the head, rad/s")
+    options = parser.parse_args()
+    head = Head(speed=options.speed)
+    try:
+        if options.ros:
+            drive(head, options.topic)
+        else:
+            print_moves(head, options.endpoint)
+    except KeyboardInterrupt:
+        pass
+
+
+if __name__ == "__main__":
+    main()
