@@ -104,7 +104,7 @@ class Processes:
     ) -> dict[str, Any]:
         """The whole state dict."""
         if self.is_sharded:
-            return dict(get_optimizer_state_dict(bare(module), optimiser, options=WHOLE))
+            return dict(get_optimizer_state_dict(bare(module), _inner(optimiser), options=WHOLE))
         return optimiser.state_dict()
 
     def load_optimiser(
@@ -112,7 +112,7 @@ class Processes:
     ) -> None:
         """The way back."""
         if self.is_sharded:
-            set_optimizer_state_dict(bare(module), optimiser, state, options=WHOLE)
+            set_optimizer_state_dict(bare(module), _inner(optimiser), state, options=WHOLE)
         else:
             optimiser.load_state_dict(state)
 
@@ -124,9 +124,21 @@ def bare(module: Any) -> nn.Module:
     return inner
 
 
+def _inner(optimiser: Any) -> torch.optim.Optimizer:
+    """The optimiser below Fabric's wrapper."""
+    inner = optimiser.optimizer
+    assert isinstance(inner, torch.optim.Optimizer)
+    return inner
+
+
 def _strategy(devices: DevicesConfig, count: int | str) -> str | Strategy:
     if devices.strategy == "fsdp":
-        return ModelParallelStrategy(parallelize_fn=_dealt_out, tensor_parallel_size=1)
+        number = count if isinstance(count, int) else torch.cuda.device_count()
+        return ModelParallelStrategy(
+            parallelize_fn=_dealt_out,
+            data_parallel_size=number * devices.nodes,
+            tensor_parallel_size=1,
+        )
     is_many = devices.nodes > 1 or count != 1 or "TORCHELASTIC_RUN_ID" in os.environ
     if devices.strategy == "ddp" or is_many:
         # Hearing learns from clips with sound alone, the body is held at times.

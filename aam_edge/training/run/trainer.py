@@ -281,9 +281,10 @@ class Trainer:
         }
         if self.config.lora.rank:
             whole["follower"] = follower
+        # First the log: what it has too much of is taken back, what it lacks is lost.
+        self.history.flush()
         if processes.rank == 0:
             checkpoint.write(self.out / CHECKPOINT, whole)
-        self.history.flush()
 
     def _resume(self) -> None:
         path = self.out / CHECKPOINT
