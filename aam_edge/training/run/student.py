@@ -114,7 +114,7 @@ class Student(nn.Module):
         if state is None:
             state = initial_state(network, clips, height, width, batch.images.device)
         # In silence hearing would get gradients of 0, and its weights would decay.
-        left = [network.body] if lesson.is_held else []
+        left: list[nn.Module] = [network.body] if lesson.is_held else []
         left += [] if bool(batch.heard.any()) else [network.hearing]
         held = [p for part in left for p in part.parameters() if p.requires_grad]
         losses = []

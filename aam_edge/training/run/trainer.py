@@ -221,8 +221,9 @@ class Trainer:
     def _moved(self, taught: Taught) -> Taught:
         self.optimiser.zero_grad(set_to_none=True)
         self.processes.fabric.backward(taught.loss)
-        most = self.config.optimiser.most_gradient
-        torch.nn.utils.clip_grad_norm_(_bare(self.student).parameters(), most)
+        student, most = _bare(self.student), self.config.optimiser.most_gradient
+        self.processes.even_gradients(student)
+        self.processes.clip_gradients(student, most)
         self.optimiser.step()
         return taught
 
