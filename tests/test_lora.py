@@ -32,9 +32,9 @@ class Block(nn.Module):
         )
 
     def forward(self, x: Tensor) -> Tensor:
-        y: Tensor = x + self.attn(self.norm(x))
-        z: Tensor = y + self.mlp(y)
-        return z
+        x = x + self.attn(self.norm(x))
+        out: Tensor = x + self.mlp(x)
+        return out
 
 
 def transformer() -> nn.Sequential:

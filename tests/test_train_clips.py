@@ -197,6 +197,18 @@ def test_held_body_learns_nothing_from_clips() -> None:
     assert all(p.requires_grad for p in learner.network.body.parameters())
 
 
+@pytest.mark.parametrize("is_heard", [False, True])
+def test_hearing_learns_from_what_is_heard_alone(is_heard: bool) -> None:
+    clip, config = batch_of(2)
+    batch = collate_clips([clip], config.frames, EMBED)
+    if is_heard:
+        batch.heard[:] = 1
+        batch.mel[:] = torch.rand(batch.mel.shape)
+    learner = student()
+    learner(batch, Lesson()).loss.backward()
+    assert any(p.grad is not None for p in learner.network.hearing.parameters()) == is_heard
+
+
 def test_short_clips_are_filled_up_with_what_does_not_count() -> None:
     clip, _ = batch_of(2)
     batch = collate_clips([clip], 5, EMBED)

@@ -219,7 +219,7 @@ def test_disk_that_fills_up_leaves_the_previous_checkpoint(
     (tmp_path / "last.pt").write_bytes(kept)
     watcher = Silent()
     more = ("epochs=4", "clips.every=0", "data.val=none")
-    words = r"checkpoint cannot be written, File too large .*make room; the one before it is whole"
+    words = r"checkpoint cannot be written, .*make room; the one before it is whole"
     with no_more_than(2_000_000), pytest.raises(DataError, match=words):
         fit(config_of(f"native:{discs}", tmp_path, *more), watcher)
     # Said at the end of the third epoch, and the run went on to the fourth.
@@ -266,8 +266,8 @@ def test_two_processes_have_the_losses_of_one(discs: Path, tmp_path: Path, strat
     assert ended.returncode == 0, ended.stderr
     for (step, ours), (other, theirs) in zip(losses_of(one), losses_of(two), strict=True):
         assert step == other
-        assert theirs == pytest.approx(ours, rel=2e-3, abs=2e-4)
+        assert theirs == pytest.approx(ours, rel=1e-4, abs=1e-5)
     vals = [next(line["val"] for line in log_of(out) if "val" in line) for out in (one, two)]
-    assert vals[1]["discs"]["CC"] == pytest.approx(vals[0]["discs"]["CC"], abs=2e-3)
+    assert vals[1]["discs"]["CC"] == pytest.approx(vals[0]["discs"]["CC"], abs=1e-3)
     state = torch.load(two / "last.pt", weights_only=True)
     assert json.dumps(state["config"]["devices"]["strategy"]) == f'"{strategy}"'

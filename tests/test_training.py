@@ -24,8 +24,8 @@ from aam_edge.training.average import average_weights
 from aam_edge.training.data import read_gaze_set
 from aam_edge.training.evaluate import GAZE_SETS, evaluate, stills
 from aam_edge.training.export import export_network, load_weights
-from aam_edge.training.lexicon import read_lexicon
-from aam_edge.training.search_data import read_photos, teach
+from aam_edge.training.search_data import read_photos
+from aam_edge.training.taught import read_lexicon, teach
 from tests.conftest import START_NS, scene
 from tests.test_training_data import tiny_tree
 

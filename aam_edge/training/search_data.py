@@ -53,19 +53,6 @@ def read_photos(root: Path, heat_file: Path, words_file: Path | None = None) -> 
     return list(samples.values())
 
 
-def teach(samples: list[Sample], views: Path) -> None:
-    """Lets a trained network say where people would look on photos that nobody looked at.
-
-    `views` is an .npz with `free`, (n, 48, 64) uint8 maps in the order of the samples, full scale
-    per map.
-    """
-    with np.load(views) as archive:
-        maps = archive["free"]
-    for sample, whole in zip(samples, maps, strict=True):
-        if not sample.has_people:
-            sample.maps.append(("free viewing", whole.astype(np.float32) / whole.sum(), 0.5))
-
-
 def with_general(
     things: dict[str, Heat], absent: set[str]
 ) -> tuple[dict[str, Heat], frozenset[str]]:

@@ -55,8 +55,16 @@ def write(path: Path, whole: dict[str, Any]) -> None:
     except (OSError, RuntimeError) as problem:
         part.unlink(missing_ok=True)
         kept = "the one before it is whole" if path.exists() else "there is none before it"
-        what = f"checkpoint cannot be written, {getattr(problem, 'strerror', None) or 'disk full?'}"
+        what = f"checkpoint cannot be written, {_why(problem)}"
         raise DataError(what, path, f"make room; {kept}") from problem
+
+
+def _why(problem: BaseException) -> str:
+    """What the system says; torch puts errors of its own before it."""
+    for one in (problem, problem.__cause__, problem.__context__):
+        if isinstance(one, OSError) and one.strerror:
+            return one.strerror
+    return "is the disk full?"
 
 
 def check(whole: dict[str, Any], size: str, path: Path) -> None:

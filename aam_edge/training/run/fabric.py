@@ -18,13 +18,14 @@ from torch.distributed.checkpoint.state_dict import (
     set_model_state_dict,
     set_optimizer_state_dict,
 )
+from torch.distributed.tensor import DTensor
 
 from aam_edge.errors import UsageError
 from aam_edge.training.run.settings import DevicesConfig
 
 WHOLE = StateDictOptions(full_state_dict=True, cpu_offload=True)
 LEAST_SHARDED = 1_000_000
-"""Numbers in a block from which on it is dealt out by itself."""
+"""Numbers in a block of the body from which on it is dealt out by itself."""
 
 
 class Processes:
@@ -83,6 +84,30 @@ class Processes:
         torch.distributed.all_gather_object(parts, own)
         return [one for part in parts for one in part]
 
+    def even_gradients(self, module: nn.Module) -> None:
+        """Means over the processes, of what is not dealt out; DDP and FSDP see to theirs."""
+        if not self.is_sharded or self.count == 1:
+            return
+        whole = [p for p in module.parameters() if p.requires_grad and not is_dealt_out(p)]
+        has = torch.tensor([float(p.grad is not None) for p in whole], device=self.device)
+        for parameter, is_learned in zip(whole, (self.mean(has) > 0).tolist(), strict=True):
+            if is_learned:
+                own = parameter.grad
+                own = torch.zeros_like(parameter) if own is None else own
+                parameter.grad = self.mean(own)
+
+    def clip_gradients(self, module: nn.Module, most: float) -> None:
+        """Scales all gradients so that their norm is `most` at most."""
+        if not self.is_sharded:
+            torch.nn.utils.clip_grad_norm_(module.parameters(), most)
+            return
+        grads = [p.grad for p in module.parameters() if p.grad is not None]
+        norms = [torch.linalg.vector_norm(grad) for grad in grads]
+        norms = [norm.full_tensor() if isinstance(norm, DTensor) else norm for norm in norms]
+        part = (most / (torch.stack(norms).norm() + 1e-6)).clamp_max(1.0)
+        for grad in grads:
+            grad.mul_(float(part))
+
     def network_state(self, module: nn.Module) -> dict[str, Tensor]:
         """The whole state dict of a module that was set up, on the CPU."""
         inner = bare(module)
@@ -104,7 +129,7 @@ class Processes:
     ) -> dict[str, Any]:
         """The whole state dict."""
         if self.is_sharded:
-            return dict(get_optimizer_state_dict(bare(module), optimiser, options=WHOLE))
+            return dict(get_optimizer_state_dict(bare(module), _inner(optimiser), options=WHOLE))
         return optimiser.state_dict()
 
     def load_optimiser(
@@ -112,7 +137,7 @@ class Processes:
     ) -> None:
         """The way back."""
         if self.is_sharded:
-            set_optimizer_state_dict(bare(module), optimiser, state, options=WHOLE)
+            set_optimizer_state_dict(bare(module), _inner(optimiser), state, options=WHOLE)
         else:
             optimiser.load_state_dict(state)
 
@@ -124,9 +149,21 @@ def bare(module: Any) -> nn.Module:
     return inner
 
 
+def _inner(optimiser: Any) -> torch.optim.Optimizer:
+    """The optimiser below Fabric's wrapper."""
+    inner = optimiser.optimizer
+    assert isinstance(inner, torch.optim.Optimizer)
+    return inner
+
+
 def _strategy(devices: DevicesConfig, count: int | str) -> str | Strategy:
     if devices.strategy == "fsdp":
-        return ModelParallelStrategy(parallelize_fn=_dealt_out, tensor_parallel_size=1)
+        number = count if isinstance(count, int) else torch.cuda.device_count()
+        return ModelParallelStrategy(
+            parallelize_fn=_dealt_out,
+            data_parallel_size=number * devices.nodes,
+            tensor_parallel_size=1,
+        )
     is_many = devices.nodes > 1 or count != 1 or "TORCHELASTIC_RUN_ID" in os.environ
     if devices.strategy == "ddp" or is_many:
         # Hearing learns from clips with sound alone, the body is held at times.
@@ -134,15 +171,22 @@ def _strategy(devices: DevicesConfig, count: int | str) -> str | Strategy:
     return "auto"
 
 
+def is_dealt_out(tensor: Tensor) -> bool:
+    """Each process has a part of it."""
+    return isinstance(tensor, DTensor)
+
+
 def _dealt_out(module: nn.Module, mesh: Any) -> nn.Module:
-    """Deals weights out over processes: blocks of a transformer apart, then the rest."""
+    """Deals the body's weights out, blocks of a transformer apart.
+
+    Decoder and hearing are small, and FSDP takes no single numbers: they stay whole everywhere.
+    """
     from torch.distributed.fsdp import fully_shard
 
-    along = mesh["data_parallel"]
-    for part in module.modules():
+    along, body = mesh["data_parallel"], module.get_submodule("network.body")
+    for part in body.modules():
         numbers = sum(p.numel() for p in part.parameters())
-        is_block = type(part).__name__.endswith("Block")
-        if is_block and numbers >= LEAST_SHARDED:
+        if type(part).__name__.endswith("Block") and numbers >= LEAST_SHARDED:
             fully_shard(part, mesh=along)
-    fully_shard(module, mesh=along)
+    fully_shard(body, mesh=along)
     return module

@@ -16,12 +16,12 @@ from aam_edge.training.corpus.item import Item
 from aam_edge.training.corpus.layouts import GAZE_SETS
 from aam_edge.training.corpus.reader import read_items
 from aam_edge.training.corpus.skipped import Skipped
-from aam_edge.training.lexicon import read_lexicon
 from aam_edge.training.run.settings import DataConfig, RunConfig
 from aam_edge.training.run.teaching import has_people
 from aam_edge.training.sample import Sample
-from aam_edge.training.search_data import read_photos, teach
+from aam_edge.training.search_data import read_photos
 from aam_edge.training.shards import Part, read_shards, samples_by_set
+from aam_edge.training.taught import read_lexicon, teach
 
 SHARDS = "shards:"
 

@@ -79,7 +79,8 @@ class Average:
     def follow(self, step: int) -> None:
         """Moves towards the weights; at first faster."""
         decay = min(self._decay, (1 + step) / (10 + step))
-        torch._foreach_lerp_(self._means, [p.detach() for p in self._learned()], 1 - decay)
+        for mean, now in zip(self._means, self._learned(), strict=True):
+            mean.lerp_(now.detach(), 1 - decay)
 
     @contextmanager
     def worn(self) -> Iterator[None]:

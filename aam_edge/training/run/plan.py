@@ -93,8 +93,8 @@ class Plan:
         self._is_streamed = bool(material.streams)
         self._sizes: dict[int, tuple[int, int]] = {}
         clips = config.clips
-        has_clips = bool(clips.every) and (material.has_videos or clips.generated > 0)
-        self._every = clips.every if has_clips else 0
+        can_make = clips.generated > 0 and bool(material.people or material.streams)
+        self._every = clips.every if material.has_videos or can_make else 0
         if not material.has_photos:
             self._every = -1  # nothing but clips
         self.steps = self._steps()

@@ -113,8 +113,10 @@ class Student(nn.Module):
         clips, frames, height, width = batch.images.shape[:4]
         if state is None:
             state = initial_state(network, clips, height, width, batch.images.device)
-        # A body that is held is not learned in clips either; the rest of the step needs no care.
-        held = [p for p in network.body.parameters() if p.requires_grad] if lesson.is_held else []
+        # In silence hearing would get gradients of 0, and its weights would decay.
+        left: list[nn.Module] = [network.body] if lesson.is_held else []
+        left += [] if bool(batch.heard.any()) else [network.hearing]
+        held = [p for part in left for p in part.parameters() if p.requires_grad]
         losses = []
         with torch.autocast(batch.images.device.type, enabled=False), _frozen(held):
             for t in range(frames):

@@ -221,8 +221,9 @@ class Trainer:
     def _moved(self, taught: Taught) -> Taught:
         self.optimiser.zero_grad(set_to_none=True)
         self.processes.fabric.backward(taught.loss)
-        most = self.config.optimiser.most_gradient
-        torch.nn.utils.clip_grad_norm_(_bare(self.student).parameters(), most)
+        student, most = _bare(self.student), self.config.optimiser.most_gradient
+        self.processes.even_gradients(student)
+        self.processes.clip_gradients(student, most)
         self.optimiser.step()
         return taught
 
@@ -281,9 +282,10 @@ class Trainer:
         }
         if self.config.lora.rank:
             whole["follower"] = follower
+        # First the log: what it has too much of is taken back, what it lacks is lost.
+        self.history.flush()
         if processes.rank == 0:
             checkpoint.write(self.out / CHECKPOINT, whole)
-        self.history.flush()
 
     def _resume(self) -> None:
         path = self.out / CHECKPOINT

@@ -140,8 +140,10 @@ def validate(
             if told:
                 scores.append(Score(name, items[place].name, place, told))
         boxed = _boxed(items)
-        if boxed and device.type == "cpu":
-            search[f"{name}, search"] = evaluate_search(network, boxed, embed)
+        if boxed:
+            found = evaluate_search(network.to("cpu"), boxed, embed)
+            search[f"{name}, search"] = found
+            network.to(device)
     return Validation(scores, search)
 
 

@@ -1,4 +1,4 @@
-"""A classifier's names as vectors, for samples that know its probabilities."""
+"""What other networks say of photos: a teacher's views, a classifier's names."""
 
 from __future__ import annotations
 
@@ -10,6 +10,19 @@ from torch import Tensor
 
 from aam_edge.training.batch import Embed
 from aam_edge.training.sample import Sample
+
+
+def teach(samples: list[Sample], views: Path) -> None:
+    """Lets a trained network say where people would look on photos that nobody looked at.
+
+    `views` is an .npz with `free`, (n, 48, 64) uint8 maps in the order of the samples, full scale
+    per map.
+    """
+    with np.load(views) as archive:
+        maps = archive["free"]
+    for sample, whole in zip(samples, maps, strict=True):
+        if not sample.has_people:
+            sample.maps.append(("free viewing", whole.astype(np.float32) / whole.sum(), 0.5))
 
 
 def read_lexicon(samples: list[Sample], words: Path | None, embed: Embed) -> Tensor:
