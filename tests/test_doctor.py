@@ -78,6 +78,23 @@ def test_packaged_weights_are_whole() -> None:
     assert len(nano.data["weights"]) == 12
 
 
+def test_imported_weights_are_found_and_damaged_ones_marked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path))
+    folder = tmp_path / "aam-edge" / "weights"
+    folder.mkdir(parents=True)
+    note = {"name": "ears", "kind": "wav2clip", "size": "", "tensors_sha256": "ab" * 32}
+    whole = note | {"format": 1, "tensors": 1, "parameters": 1, "licence": "MIT"}
+    (folder / "ears.json").write_text(json.dumps(whole))
+    (folder / "ears.safetensors").write_bytes(b"")
+    (folder / "broken.json").write_text("{")
+    found = by_name(list(find_weights()))
+    assert "abababababab, imported" in found["ears"].words
+    assert not found["ears"].is_fault
+    assert found["broken"].is_fault
+
+
 def test_libraries_are_all_there_and_opencv_is_sound() -> None:
     libraries = by_name(list(find_libraries()))
     assert libraries.keys() >= {"numpy", "OpenCV", "onnxruntime", "torch"}

@@ -24,6 +24,7 @@ from aam_edge.engine.catalog import (
 )
 from aam_edge.engine.package import Package, find_package, packaged_names
 from aam_edge.engine.session import Session
+from aam_edge.engine.weights import list_imported
 from aam_edge.errors import ModelError
 from aam_edge.messages import Frame, Observation
 
@@ -34,7 +35,10 @@ PROMPT = "search for cup"
 
 
 def find_weights() -> Iterator[Finding]:
-    """The packaged networks, their place and whether their hash is right."""
+    """The packaged networks, their place and whether their hash is right; then what was imported.
+
+    Imported weights are large, so their hash is looked at when they are loaded, not here.
+    """
     for name in packaged_names():
         try:
             package = find_package(name)
@@ -43,6 +47,17 @@ def find_weights() -> Iterator[Finding]:
             continue
         words = f"{package.weights_id}, hash right, {package.tensors}"
         yield Finding("weights", name, words, data={"weights": package.weights_id})
+    try:
+        rows = list(list_imported())
+    except ModelError as problem:  # a user without a home
+        yield Finding("weights", "imported", str(problem), is_fault=True)
+        return
+    for row in rows:
+        if row.state == "damaged":
+            yield Finding("weights", row.name, row.words, is_fault=True)
+        else:
+            words = f"{row.sha256[:12]}, imported, {row.path}"
+            yield Finding("weights", row.name, words, data={"weights": row.sha256[:12]})
 
 
 def find_engines(model: str, seconds: float) -> Iterator[Finding]:

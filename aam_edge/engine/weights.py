@@ -27,7 +27,16 @@ from aam_edge.model.released.stored import (
     user_folder,
 )
 
-__all__ = ["KINDS", "Row", "Shown", "import_weights", "list_weights", "show_weights", "user_folder"]
+__all__ = [
+    "KINDS",
+    "Row",
+    "Shown",
+    "import_weights",
+    "list_imported",
+    "list_weights",
+    "show_weights",
+    "user_folder",
+]
 
 COPIES_OF_FILE = 2.5
 """Of a file's size that importing takes: as it is, in single precision, and merged."""
@@ -96,9 +105,8 @@ def list_weights() -> Iterator[Row]:
     """All that is here, then all that is known and not here."""
     for name in packaged_names():
         yield _packaged(name)
+    yield from list_imported()
     names = stored_names()
-    for name in names:
-        yield _imported(name)
     for origin in ORIGINS:
         if origin.name not in names:
             yield Row(
@@ -109,6 +117,12 @@ def list_weights() -> Iterator[Row]:
                 where=origin.where,
                 command=origin.command,
             )
+
+
+def list_imported() -> Iterator[Row]:
+    """What users brought, readable or not."""
+    for name in stored_names():
+        yield _imported(name)
 
 
 def _packaged(name: str) -> Row:
