@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -163,7 +164,8 @@ def test_still_is_seen_as_a_photo_and_not_as_a_clip_of_one_frame(
 def test_sound_changes_the_map_and_opens_the_gate(network: ReleasedNetwork, seen: Scene) -> None:
     torch.manual_seed(0)
     ears = Wav2Clip(Wav2ClipSize((8, 16, 32, 64), 20)).eval()
-    backend = ReleasedBackend(network, Words(), window=3, side=64, wav2clip=ears)
+    make_hearing = partial(ReleasedHearing, ears, 3)
+    backend = ReleasedBackend(network, Words(), window=3, side=64, make_hearing=make_hearing)
     hears, deaf = backend.session(["cup"]), backend.session(["cup"])
     for t in range(2):
         frame = seen(t)

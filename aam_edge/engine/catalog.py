@@ -164,7 +164,7 @@ def open_released(package: Package, config: ModelConfig) -> ReleasedBackend:
         raise ModelError("engine does not run this network", value, "take --engine eager")
     if not is_installed("eager"):
         raise ModelError("engine is not installed", "eager", how_to_install("eager"))
-    from aam_edge.engine.released_hearing import open_wav2clip
+    from aam_edge.engine.released_hearing import hearing_maker
     from aam_edge.engine.released_network import open_network
     from aam_edge.engine.released_session import ReleasedBackend
     from aam_edge.engine.released_text import ClipPrompts
@@ -178,8 +178,7 @@ def open_released(package: Package, config: ModelConfig) -> ReleasedBackend:
         window=config.window,
         filters=config.filter,
         threads=config.threads,
-        wav2clip=open_wav2clip(config.wav2clip),
-        amplitude=config.amplitude,
+        make_hearing=hearing_maker(config.wav2clip, config.window, config.amplitude),
     )
 
 

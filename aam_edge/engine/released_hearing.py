@@ -8,6 +8,8 @@ last frames are kept, so that the newest is standardised as in a clip of that le
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 import torch
@@ -72,8 +74,10 @@ class ReleasedHearing:
         )
 
 
-def open_wav2clip(name: str) -> Wav2Clip | None:
-    """Imported Wav2CLIP by name or path; None where it was not imported.
+def hearing_maker(
+    name: str, frames: int, amplitude: Amplitude
+) -> Callable[[], ReleasedHearing] | None:
+    """Makes ears of imported Wav2CLIP, by name or path; None where it was not imported.
 
     Raises:
         ModelError: it is something else, or damaged.
@@ -87,4 +91,4 @@ def open_wav2clip(name: str) -> Wav2Clip | None:
     stored.check()
     network = Wav2Clip().eval().requires_grad_(False)
     network.load_state_dict(load_file(stored.path), strict=False)
-    return network
+    return partial(ReleasedHearing, network, frames, amplitude)

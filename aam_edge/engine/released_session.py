@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 import cv2
@@ -22,9 +22,7 @@ from aam_edge.messages import Image, Observation, RawAttention, Sound
 from aam_edge.model.native import fpd
 from aam_edge.model.released.network import ReleasedNetwork, stretched
 from aam_edge.model.released.pictures import SIDE, prepare
-from aam_edge.model.released.sound import Amplitude
 from aam_edge.model.released.stream import WINDOW, ReleasedStream, RingState, state_of
-from aam_edge.model.released.wav2clip import Wav2Clip
 
 logger = logging.getLogger(__name__)
 
@@ -64,8 +62,7 @@ class ReleasedBackend:
         filters: bool = False,
         threads: int = 1,
         side: int = SIDE,
-        wav2clip: Wav2Clip | None = None,
-        amplitude: Amplitude = "public",
+        make_hearing: Callable[[], ReleasedHearing] | None = None,
     ):
         """Nothing is copied; sessions share all of it.
 
@@ -76,24 +73,17 @@ class ReleasedBackend:
             filters: whether the native filter keeps the density alive across windows.
             threads: of the network, at least 1.
             side: of the square that pictures are stretched to, pixels, a multiple of 16.
-            wav2clip: what hears; None leaves streams silent.
-            amplitude: of sound, as the network was trained (model/released/sound.py).
+            make_hearing: gives each stream its ears; None leaves them silent.
         """
         torch.set_num_threads(threads)
         self.stream = ReleasedStream(network, window)
         self.prompts, self.filters, self.side = prompts, filters, side
-        self._wav2clip, self._amplitude = wav2clip, amplitude
+        self.make_hearing = make_hearing
         self.device = str(self.stream.times2.device)
 
     def session(self, prompts: Sequence[str], *, stills: bool = False) -> ReleasedSession:
         """A stream of its own; of `stills` each is seen alone, as the public code sees photos."""
         return ReleasedSession(self, prompts, stills=stills)
-
-    def hearing(self) -> ReleasedHearing | None:
-        """The ears of one stream."""
-        if self._wav2clip is None:
-            return None
-        return ReleasedHearing(self._wav2clip, self.stream.window, self._amplitude)
 
     def shrink(self, image: Image) -> Image:
         """The picture as the network takes it, bit for bit what a session makes of it."""
@@ -113,7 +103,7 @@ class ReleasedSession:
         self._backend, self._stream = backend, backend.stream
         self._size = backend.side, backend.side
         self._state: RingState = self._stream.init_state(1, *self._size)
-        self._hearing = backend.hearing()
+        self._hearing = None if backend.make_hearing is None else backend.make_hearing()
         self._last_ns: int | None = None
         self.backward_stamps = 0
         self.restarts = 0
