@@ -12,6 +12,7 @@ from __future__ import annotations
 import hashlib
 import importlib
 import json
+import logging
 import os
 import shutil
 import sys
@@ -169,6 +170,7 @@ def suppressed_into(problems: list[str]) -> Iterator[None]:
 
 def _ray() -> Any:
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
     try:
         importlib.import_module("pyarrow")
         ray = importlib.import_module("ray")
@@ -233,6 +235,8 @@ def _start(ray: Any, cores: int) -> Exception | None:
 
 def _dataset(ray: Any, jobs: list[Job], task: Task) -> Any:
     """Rows of `number` and `refused`, one a job that is done."""
+    logging.getLogger("ray").setLevel(logging.ERROR)
+    logging.getLogger("ray.data").setLevel(logging.ERROR)
     context = ray.data.DataContext.get_current()
     context.enable_progress_bars = False
     context.print_on_execution_start = False
