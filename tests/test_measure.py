@@ -20,6 +20,7 @@ from aam_edge.training.measure.gaze import read_gazes
 from aam_edge.training.measure.map_folder import MapFolder, read_map
 from aam_edge.training.measure.predictor import PictureModel
 from aam_edge.training.measure.prior import GRID, read_prior
+from aam_edge.training.measure.released import Released
 from aam_edge.training.measure.run import CEILING, PRIOR, WHOLE_CEILING, SetScores, measure_set
 from aam_edge.training.measure.scores import METRICS, intervals
 from aam_edge.training.metrics import to_grid
@@ -221,3 +222,37 @@ def test_pictures_of_16_bit_keep_their_depth(tmp_path: Path) -> None:
     deep = np.arange(0, 60_000, 1000, dtype=np.uint16).reshape(6, 10)
     cv2.imwrite(str(tmp_path / "a.png"), deep)
     np.testing.assert_array_equal(read_map(tmp_path / "a.png"), deep)
+
+
+class StandIn:
+    """Speaks as a released network does: the brightness of pictures, and it counts a clip."""
+
+    def forward_image(self, images: NDArray[np.uint8], text: str) -> NDArray[np.float32]:
+        seen: NDArray[np.float32] = images.mean(axis=3, dtype=np.float32)
+        return seen if text == "free viewing" else 255 - seen
+
+    def init_state(self) -> list[int]:
+        return []
+
+    def step(self, frame: NDArray[np.uint8], text: str, state: list[int]) -> NDArray[np.float32]:
+        state.append(len(state))
+        spot = np.zeros((24, 32), np.float32)
+        spot[12, len(state)] = 1
+        return spot
+
+
+def test_released_network_is_asked_by_prompt_and_streams_clips(tmp_path: Path) -> None:
+    tasks = trees.native_set(tmp_path / "tasks", ("free viewing", "search for the cup"))
+    released = Released("released-s", StandIn())
+    scores = measure_set(f"native:{tasks}", Path(), "val", [released], Skipped())
+    assert scores is not None
+    right, other = (dict(zip(scores.prompts, scores.rows[name], strict=True)) for name in
+                    ("released-s", "released-s, another prompt"))  # fmt: skip
+    assert right["free viewing"][0] == pytest.approx(other["search for the cup"][0], abs=0.1)
+    assert right["free viewing"][0] != right["search for the cup"][0]
+    trees.whole_corpus_part(tmp_path)
+    (gaze,) = read_gazes("DIEM", tmp_path, "val", Skipped())
+    ((answer,),) = released.look(gaze.item, [gaze.index], ["free viewing"])
+    row, column = np.unravel_index(answer.density.argmax(), answer.density.shape)
+    assert (int(row), int(column)) == (12, gaze.index + 1)  # every frame up to it was seen
+    assert 0 < answer.density.max() < 0.1  # blurred as the public code does

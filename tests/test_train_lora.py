@@ -48,7 +48,7 @@ class SmallBody(nn.Module):
 
 def small(pieces: Pieces) -> NativeNetwork:
     network = NativeNetwork(pieces)
-    network.body = SmallBody()  # type: ignore[assignment]
+    network.body = SmallBody()
     return network
 
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 import hashlib
 import importlib
 import json
+import logging
 import os
 import shutil
 import sys
@@ -169,6 +170,7 @@ def suppressed_into(problems: list[str]) -> Iterator[None]:
 
 def _ray() -> Any:
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
     try:
         importlib.import_module("pyarrow")
         ray = importlib.import_module("ray")
@@ -210,11 +212,11 @@ def _connect(ray: Any, task: Task, jobs: int) -> None:
         return
     cores = min(task.workers or os.cpu_count() or 1, jobs)
     for _ in range(START_ATTEMPTS):
-        problem = _start(ray, cores)
-        if problem is None:
+        refusal = _start(ray, cores)
+        if refusal is None:
             return
     todo = "try again on a machine that is less busy, or leave --ray out"
-    raise UsageError("Ray did not start", problem, todo)
+    raise UsageError("Ray did not start", refusal, todo)
 
 
 def _start(ray: Any, cores: int) -> Exception | None:
@@ -233,6 +235,8 @@ def _start(ray: Any, cores: int) -> Exception | None:
 
 def _dataset(ray: Any, jobs: list[Job], task: Task) -> Any:
     """Rows of `number` and `refused`, one a job that is done."""
+    logging.getLogger("ray").setLevel(logging.ERROR)
+    logging.getLogger("ray.data").setLevel(logging.ERROR)
     context = ray.data.DataContext.get_current()
     context.enable_progress_bars = False
     context.print_on_execution_start = False

@@ -22,7 +22,9 @@ from aam_edge.messages import Image, Observation, RawAttention, Sound
 from aam_edge.model.native import fpd
 from aam_edge.model.released.network import ReleasedNetwork, stretched
 from aam_edge.model.released.pictures import SIDE, prepare
+from aam_edge.model.released.sound import Amplitude
 from aam_edge.model.released.stream import WINDOW, ReleasedStream, RingState, state_of
+from aam_edge.model.released.wav2clip import Wav2Clip
 
 logger = logging.getLogger(__name__)
 

@@ -1,0 +1,122 @@
+"""tools/reproduce_nano: one command for the shipped network, step by step, that goes on."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("torch", reason="needs the extra [train]")
+
+from aam_edge.cli.main import build_parser
+from aam_edge.training.search_data import is_held_out
+from tests.test_training_data import PHOTOS, tiny_tree
+
+TOOL = Path(__file__).resolve().parents[1] / "tools" / "reproduce_nano"
+TEACHERS = """
+import numpy as np
+
+
+class CenterNet:
+    def __init__(self, npm):
+        pass
+
+    def maps(self, picture):
+        heat = np.full((128, 128, 80), 0.01, np.float32)
+        heat[16:32, 16:32, 41] = 0.9
+        return heat, None
+
+
+class Classifier:
+    def __init__(self, size):
+        pass
+
+    def run(self, picture):
+        return {"logits": np.linspace(0, 1, 1000, dtype=np.float32) * picture.mean() / 255}
+"""
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    """All that the steps read, tiny, with teachers that say the same of every picture."""
+    root = tiny_tree(tmp_path / "shared")
+    (root / "teachers").mkdir()
+    (root / "teachers" / "load.py").write_text(TEACHERS)
+    more = root / "photos_more"
+    (more / "images").mkdir(parents=True)
+    names = [Path(file).name for file in PHOTOS[:3]]
+    for name in names:
+        (more / "images" / name).write_bytes((root / "photos" / "images" / name).read_bytes())
+    source = "ZhengyuZhao/Targeted-Transfer"
+    photos = [
+        {"file": f"images/{name}", "source": source, "objects": [], "label": f"thing {i}"}
+        for i, name in enumerate(names)
+    ]
+    (more / "annotations.json").write_text(json.dumps({"names": [], "photos": photos}))
+    (tmp_path / "start.pt").write_bytes(b"")
+    return root
+
+
+def command(root: Path, *words: str) -> list[str]:
+    place = root.parent
+    given = ["--root", str(root), "--npm", str(root), "--start", str(place / "start.pt")]
+    return [sys.executable, str(TOOL), *given, "--out", str(place / "out"), *words]
+
+
+def run(line: list[str]) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(line, capture_output=True, text=True, timeout=300, check=False)
+
+
+def test_commands_are_said_and_understood(root: Path) -> None:
+    done = run(command(root, "--dry-run"))
+    assert done.returncode == 0, done.stderr
+    labels, fit, sound, export, evaluate = (shlex.split(s) for s in done.stdout.splitlines())
+    assert labels[1].endswith("tools/make_labels")
+    assert "aam_edge.training.fit" in fit
+    assert "aam_edge.training.fit_sound" in sound
+    for words in (export, evaluate):
+        options = build_parser().parse_args(words[3:])
+        assert options.command == words[3]
+    # Each step reads what the ones before it write.
+    assert str(root.parent / "out" / "fit") == fit[-1]
+    assert export[4].startswith(fit[-1])
+    assert sound[sound.index("--out") + 1] == export[export.index("--hearing") + 1]
+    weights = export[export.index("--out") + 1]
+    assert evaluate[evaluate.index("--model") + 1].startswith(weights)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_slice_is_labelled_and_what_is_done_is_not_done_again(root: Path) -> None:
+    """Slow: six starts of Python. The step behind fails at once: its start is no network."""
+    out = root.parent / "out"
+    first = run(command(root, "--slice", "1"))
+    assert first.returncode == 1
+    assert (
+        "reproduce_nano: fit failed (exit code 1): mend it and run the same again" in first.stderr
+    )
+    assert {path.name for path in (out / "done").iterdir()} == {"labels"}
+    listing = json.loads((out / "slice" / "photos" / "annotations.json").read_text())
+    held = [is_held_out(f"photos/{photo['file']}") for photo in listing["photos"]]
+    assert sorted(held) == [False, True]
+    splits = json.loads((out / "slice" / "data" / "osie" / "splits.json").read_text())
+    assert {len(ids) for ids in splits.values()} == {1}
+    labels = (out / "labels" / "heat.npz").stat().st_mtime_ns
+    again = run(command(root, "--slice", "1"))
+    assert "reproduce_nano: labels: done before" in again.stderr
+    assert (out / "labels" / "heat.npz").stat().st_mtime_ns == labels
+    other = run(command(root, "--slice", "1", "--teacher", "other"))
+    assert "labels was made by another command: remove" in other.stderr
+
+
+def test_what_is_not_there_is_one_line(root: Path) -> None:
+    line = command(root)
+    line[line.index("--npm") + 1] = "no/where"
+    done = run(line)
+    assert done.returncode == 1
+    assert done.stderr.startswith("reproduce_nano: --npm is not there (")
+    assert done.stderr.count("\n") == 1
