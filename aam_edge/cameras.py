@@ -12,6 +12,7 @@ from aam_edge.config import Config, SourceConfig
 from aam_edge.ego.ego_motion import EgoMotion
 from aam_edge.messages import CameraHealth, Frame, Observation
 from aam_edge.meter import Meter
+from aam_edge.sinks.zmq import NONE
 from aam_edge.sources.catalog import camera_name, default_cameras, unique_names
 from aam_edge.sources.feed import Feed, start_all
 from aam_edge.sources.mailbox import Mailbox, take_ready
@@ -24,7 +25,6 @@ logger = logging.getLogger(__name__)
 
 WAITING_FRAMES = 4
 """Room between a file and the loop when every frame counts."""
-NONE = "none"
 
 SourceMaker = Callable[[str, SourceConfig, str], Source]
 """Spec, settings and camera name to a source that is not yet open."""

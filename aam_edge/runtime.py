@@ -20,7 +20,7 @@ import cv2
 from aam_edge.cameras import Cameras, SourceMaker
 from aam_edge.commands import Commands
 from aam_edge.config import Config
-from aam_edge.ego.catalog import DEFAULT_URL, EgoSources
+from aam_edge.ego.catalog import EgoSources
 from aam_edge.errors import AamEdgeError, SourceError
 from aam_edge.intrinsics import Intrinsics
 from aam_edge.messages import Attention, Frame, Health, Observation
@@ -28,6 +28,7 @@ from aam_edge.meter import Meter
 from aam_edge.model_api import Model, Stream
 from aam_edge.prompts import FREE_VIEWING
 from aam_edge.recall import Recall
+from aam_edge.ros.transport import DEFAULT_URL
 from aam_edge.sinks.cropper import Cropper
 from aam_edge.sinks.page import PageSink
 from aam_edge.sinks.sink import CropSink, Sink

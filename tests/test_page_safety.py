@@ -201,7 +201,7 @@ def test_ipv6_loopback_works() -> None:
         ('{"cmd": "set_prompt", "prompt": "x", "index": -1}', "index must be 0 or more"),
         ('{"cmd": "set_prompt", "prompt": "x", "index": true}', "index must be 0 or more"),
         ('{"cmd": "look", "camera": "9"}', "there is no camera 9"),
-        ('{"cmd": "look", "camera": {}}', "there is no camera"),
+        ('{"cmd": "look", "camera": {}}', "camera must be a name"),
     ],
 )
 def test_malformed_message_gets_an_answer_and_changes_nothing(text: str, why: str) -> None:

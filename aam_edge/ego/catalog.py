@@ -13,12 +13,12 @@ from aam_edge.ego.gyro_log import GyroLog, read_gyro_log
 from aam_edge.ego.imu_yaml import ImuMount, read_imu_yaml
 from aam_edge.ego.picture_motion import PictureMotion
 from aam_edge.errors import UsageError
+from aam_edge.ros.transport import DEFAULT_URL
 
 if TYPE_CHECKING:
     from aam_edge.ego.ros_gyro import RosGyro
 
 ROS = "ros:"
-DEFAULT_URL = "ws://127.0.0.1:9090"
 
 
 class EgoSources:

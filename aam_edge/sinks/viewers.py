@@ -6,8 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from aam_edge.config import Config
 from aam_edge.sinks.viewer import Lens, ViewerSink
-
-NONE = "none"
+from aam_edge.sinks.zmq import NONE
 
 
 def open_viewers(config: Config, cameras: Sequence[str], lens: Lens) -> Iterator[ViewerSink]:
