@@ -101,6 +101,19 @@ ROS_1: dict[str, Fields] = SHARED | {
     },
 }
 ROS_2: dict[str, Fields] = SHARED | {
+    "builtin_interfaces/Duration": {"sec": "int32", "nanosec": "uint32"},
+    "trajectory_msgs/JointTrajectoryPoint": {
+        "positions": "float64[]",
+        "velocities": "float64[]",
+        "accelerations": "float64[]",
+        "effort": "float64[]",
+        "time_from_start": "builtin_interfaces/Duration",
+    },
+    "trajectory_msgs/JointTrajectory": {
+        "header": "std_msgs/Header",
+        "joint_names": "string[]",
+        "points": "trajectory_msgs/JointTrajectoryPoint[]",
+    },
     "std_msgs/Header": {"stamp": "time", "frame_id": "string"},
     "sensor_msgs/RegionOfInterest": REGION,
     "sensor_msgs/CameraInfo": CAMERA_INFO
