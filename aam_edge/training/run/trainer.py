@@ -89,7 +89,8 @@ class Trainer:
         self.held = read_held(config.data)
         self.plan = Plan(config, self.material, Share(self.processes.rank, self.processes.count))
         network = begun(config, self.embed)
-        if config.devices.channels_last:
+        # FSDP takes weights in their usual order alone; pictures are in channels_last anyway.
+        if config.devices.channels_last and not self.processes.is_sharded:
             network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         student = Student(
             network, config.loss, config.model.drop, self._lexicon(), self._teacher(),
