@@ -74,16 +74,16 @@ def run(line: list[str]) -> subprocess.CompletedProcess[str]:
 def test_commands_are_said_and_understood(root: Path) -> None:
     done = run(command(root, "--dry-run"))
     assert done.returncode == 0, done.stderr
-    labels, fit, sound, export, evaluate = (shlex.split(s) for s in done.stdout.splitlines())
+    labels, fit, more, sound, export, evaluate = (shlex.split(s) for s in done.stdout.splitlines())
     assert labels[1].endswith("tools/make_labels")
-    assert "aam_edge.training.fit" in fit
     assert "aam_edge.training.fit_sound" in sound
-    for words in (export, evaluate):
+    for words in (fit, more, export, evaluate):
         options = build_parser().parse_args(words[3:])
         assert options.command == words[3]
     # Each step reads what the ones before it write.
-    assert str(root.parent / "out" / "fit") == fit[-1]
-    assert export[4].startswith(fit[-1])
+    assert fit[-1] == f"out={root.parent / 'out' / 'fit'}"
+    assert f"start={fit[-1].removeprefix('out=')}/last.pt" in more
+    assert export[4] == f"{more[-1].removeprefix('out=')}/last.pt"
     assert sound[sound.index("--out") + 1] == export[export.index("--hearing") + 1]
     weights = export[export.index("--out") + 1]
     assert evaluate[evaluate.index("--model") + 1].startswith(weights)
@@ -97,7 +97,7 @@ def test_slice_is_labelled_and_what_is_done_is_not_done_again(root: Path) -> Non
     first = run(command(root, "--slice", "1"))
     assert first.returncode == 1
     assert (
-        "reproduce_nano: fit failed (exit code 1): mend it and run the same again" in first.stderr
+        "reproduce_nano: fit failed (exit code 4): mend it and run the same again" in first.stderr
     )
     assert {path.name for path in (out / "done").iterdir()} == {"labels"}
     listing = json.loads((out / "slice" / "photos" / "annotations.json").read_text())

@@ -39,12 +39,14 @@ class BatchConfig:
     smallest_gaze_crop: float = setting(0.75, "sides of the smallest crop of a photo with gaze")
     smallest_crop: float = setting(0.45, "sides of the smallest crop of another")
     word_noise: float = setting(0.02, "deviation of the noise on each number of a prompt's vector")
+    absent: float = setting(0.15, "weight of names that are not in view, 1 of those that are")
     scale: float = setting(1.0, "sides of the input against those of a stream")
 
     def __post_init__(self) -> None:
         at_least("drawing.batch", self.batch, 1)
         at_least("drawing.prompts", self.prompts, 1)
         at_least("drawing.others", self.others, 0)
+        at_least("drawing.absent", self.absent, 0.0)
         at_least("drawing.scale", self.scale, 0.25)
 
 
@@ -133,7 +135,7 @@ def mosaic(first: Scene, second: Scene, axis: int) -> Scene:
 
 
 def rows_of(
-    scene: Scene, prompts: int, rng: np.random.Generator
+    scene: Scene, prompts: int, rng: np.random.Generator, absent_weight: float = 0.15
 ) -> list[tuple[str, Grid, float, int]]:
     """What is asked of one picture: a way of viewing, things in view, a thing that is not."""
     rows = []
@@ -152,7 +154,7 @@ def rows_of(
     absent = sorted(scene.absent)
     while len(rows) < prompts:
         if absent:
-            rows.append((word_for(str(rng.choice(absent)), rng), uniform, 0.15, ABSENT))
+            rows.append((word_for(str(rng.choice(absent)), rng), uniform, absent_weight, ABSENT))
         else:
             rows.append((free_viewing(rng), uniform, 0.0, TEACHER))
     return rows
@@ -197,7 +199,7 @@ def collate(
     pictures = torch.from_numpy(np.stack([s.picture for s in scenes]).astype(np.float32))
     rows, asked = [], []
     for scene, own in drawn:
-        found = rows_of(scene, config.prompts, own)
+        found = rows_of(scene, config.prompts, own, config.absent)
         rows += found
         asked.append(vectors([text for text, *_ in found], embed, config.word_noise, own))
     heat, present = _dense(scenes, rows[0][1].shape)

@@ -12,17 +12,17 @@ from aam_edge.training.batch import Embed
 from aam_edge.training.sample import Sample
 
 
-def teach(samples: list[Sample], views: Path) -> None:
+def teach(samples: list[Sample], views: Path, weight: float = 0.5) -> None:
     """Lets a trained network say where people would look on photos that nobody looked at.
 
     `views` is an .npz with `free`, (n, 48, 64) uint8 maps in the order of the samples, full scale
-    per map.
+    per map; `weight` below 1, the weight of people's own.
     """
     with np.load(views) as archive:
         maps = archive["free"]
     for sample, whole in zip(samples, maps, strict=True):
         if not sample.has_people:
-            sample.maps.append(("free viewing", whole.astype(np.float32) / whole.sum(), 0.5))
+            sample.maps.append(("free viewing", whole.astype(np.float32) / whole.sum(), weight))
 
 
 def read_lexicon(samples: list[Sample], words: Path | None, embed: Embed) -> Tensor:

@@ -103,7 +103,7 @@ def read_material(config: RunConfig, embed: Embed) -> Material:
         words = Path(data.words) if data.words else None
         samples = read_photos(Path(data.photos), Path(data.heat), words)
         if data.views:
-            teach(samples, Path(data.views))
+            teach(samples, Path(data.views), data.views_weight)
         material.lexicon = read_lexicon(samples, words, embed)
         material.photos += samples
     for spec in data.sets:

@@ -30,11 +30,15 @@ class DataConfig:
     heat: str | None = setting(None, "a detector's heat maps of these photos, .npz")
     words: str | None = setting(None, "a classifier's probabilities for these photos, .npz")
     views: str | None = setting(None, "a teacher's free viewing of these photos, .npz")
+    views_weight: float = setting(0.5, "weight of these views; below 1, the weight of people's own")
     workers: int = setting(1, "processes that decode and augment; 0: none beside the training")
     queue: int = setting(4, "batches that wait for the network, of each worker")
 
     def __post_init__(self) -> None:
         at_least("data.workers", self.workers, 0)
+        if not 0 < self.views_weight < 1:
+            value = f"data.views_weight={self.views_weight}"
+            raise UsageError("setting is out of range", value, "give more than 0, less than 1")
         at_least("data.queue", self.queue, 1)
         at_least("data.val_photos", self.val_photos, 1)
         if not (self.sets or self.photos):
