@@ -11,6 +11,7 @@ torch = pytest.importorskip("torch")
 from safetensors.torch import load_file
 from torch import Tensor
 
+from aam_edge.model.released.checkpoint import from_hub, plain_backbone_tensors
 from aam_edge.model.released.dinov3 import (
     LEADING_TOKENS,
     SIZES,
@@ -19,6 +20,7 @@ from aam_edge.model.released.dinov3 import (
     RotaryPositions,
     rotate,
 )
+from aam_edge.model.released.files import read_weights
 from aam_edge.model.released.lora import add_lora, lora_layers, merge_lora
 
 Tensors = dict[str, Tensor]
@@ -87,7 +89,8 @@ def test_angles_are_those_of_the_public_code(reference: tuple[Tensors, Tensors])
     torch.testing.assert_close(sine[LEADING_TOKENS:], seen["rope_3x5/sin"])
 
 
-def test_features_are_those_of_transformers() -> None:
+@pytest.mark.timeout(300)  # transformers takes its time to be imported
+def test_folder_of_the_hub_gives_the_features_of_transformers(tmp_path: Path) -> None:
     transformers = pytest.importorskip("transformers")
     config = transformers.DINOv3ViTConfig(
         hidden_size=TINY.width,
@@ -101,45 +104,15 @@ def test_features_are_those_of_transformers() -> None:
     theirs = transformers.DINOv3ViTModel(config).eval()
     for parameter in theirs.parameters():
         torch.nn.init.normal_(parameter, std=0.2)
+    theirs.save_pretrained(tmp_path)
+    found = from_hub(read_weights(tmp_path).tensors)
     ours = DinoV3(TINY).eval()
-    ours.load_state_dict(renamed(theirs.state_dict()), strict=False)
+    merge_lora(ours)
+    ours.load_state_dict(plain_backbone_tensors(found, TINY, tmp_path))
     picture = torch.randn(2, 3, 48, 80)
     expected = theirs(picture).last_hidden_state[:, LEADING_TOKENS:]
     features = ours(picture)[-1].flatten(2).transpose(1, 2)
     torch.testing.assert_close(features, expected, atol=1e-5, rtol=1e-4)
-
-
-def renamed(theirs: Tensors) -> Tensors:
-    """Weights of transformers' model by our names."""
-    ours = {
-        "cls_token": theirs["embeddings.cls_token"],
-        "storage_tokens": theirs["embeddings.register_tokens"],
-    }
-    for kind in ("weight", "bias"):
-        ours[f"patch_embed.proj.{kind}"] = theirs[f"embeddings.patch_embeddings.{kind}"]
-        ours[f"norm.{kind}"] = theirs[f"norm.{kind}"]
-    prefix = next(n for n in theirs if ".0.norm1.weight" in n).removesuffix("0.norm1.weight")
-    names = {
-        "attn.proj": "attention.o_proj",
-        "mlp.fc1": "mlp.up_proj",
-        "mlp.fc2": "mlp.down_proj",
-        "norm1": "norm1",
-        "norm2": "norm2",
-    }
-    for i in range(TINY.blocks):
-        there, here = f"{prefix}{i}.", f"blocks.{i}."
-        for kind in ("weight", "bias"):
-            for mine, other in names.items():
-                ours[f"{here}{mine}.{kind}"] = theirs[f"{there}{other}.{kind}"]
-            rows = [theirs.get(f"{there}attention.{x}_proj.{kind}") for x in "qkv"]
-            q = rows[0]
-            assert q is not None
-            ours[f"{here}attn.qkv.{kind}"] = torch.cat(
-                [torch.zeros_like(q) if row is None else row for row in rows]
-            )
-        for scale in ("1", "2"):
-            ours[f"{here}ls{scale}.gamma"] = theirs[f"{there}layer_scale{scale}.lambda1"]
-    return ours
 
 
 def test_remainder_by_16_is_not_seen() -> None:
