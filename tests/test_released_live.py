@@ -22,6 +22,7 @@ from aam_edge.model.released.importing import Ready, write
 from aam_edge.model.released.network import TINY_SHAPE, ReleasedNetwork
 from aam_edge.model.released.stored import Stored
 from aam_edge.model.released.wav2clip import Wav2Clip, Wav2ClipSize
+from aam_edge.snapshot import pack_snapshot, unpack_snapshot
 from tests.conftest import FRAME_NS, START_NS, scene
 
 MERGES = [("c", "u"), ("cu", "p</w>"), ("t", "h"), ("th", "e</w>")]
@@ -150,3 +151,26 @@ def test_prompt_and_sound_change_the_map_and_a_silent_stream_stays_as_it_is(
     assert 0 < loud[0].gate < 1
     assert np.abs(loud[0].density / still[0].density - 1).max() > 1e-4
     assert loud[0].density.sum() == pytest.approx(1, abs=1e-3)
+
+
+def test_what_was_heard_is_part_of_a_snapshot(clip: Stored, tmp_path: Path) -> None:
+    torch.manual_seed(2)
+    ears = Wav2Clip(Wav2ClipSize((8, 8, 8, 8), TINY_SHAPE.audio))
+    ears.eval()
+    words = prompts(clip, tmp_path)
+    backend = ReleasedBackend(network(), words, window=3, side=64, hearing=ears)
+    stream, other = backend.session(["cup"]), backend.session(["cup"])
+    for n in range(3):
+        if n:
+            stream.step(observation(n, is_loud=True))
+        whole = {
+            "prompts": ("cup",),
+            "prompt_ids": (0,),
+            "next_id": 1,
+            "sessions": {"test": stream.state()},
+            "readout": [],
+        }
+        other.restore(unpack_snapshot(pack_snapshot(whole))["sessions"]["test"])
+    one, two = (s.step(observation(3, is_loud=True))[0] for s in (stream, other))
+    assert np.array_equal(one.density, two.density)
+    assert one.gate == two.gate > 0

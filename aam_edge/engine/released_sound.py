@@ -16,7 +16,7 @@ from torch import Tensor
 
 from aam_edge.errors import ModelError
 from aam_edge.messages import SOUND_RATE_HZ, Sound
-from aam_edge.model.released.live_sound import LiveSound, Trail
+from aam_edge.model.released.live_sound import PICTURE, LiveSound, Trail
 from aam_edge.model.released.loading import load_encoder
 from aam_edge.model.released.sound import Amplitude
 from aam_edge.model.released.stored import find_stored
@@ -65,18 +65,21 @@ class Hearing:
 
     def state(self) -> dict[str, NDArray[Any]]:
         """A copy of what was heard, for `restore`."""
-        return {
+        state: dict[str, NDArray[Any]] = {
             "sound_samples": self._trail.samples.copy(),
             "sound_end": np.array(self._trail.end, np.int64),
-            "sound_pictures": self._live.pictures(),
         }
+        pictures = self._live.pictures()
+        # An empty array does not survive every way of packing.
+        return state | {"sound_pictures": pictures} if len(pictures) else state
 
     def restore(self, state: Mapping[str, Any]) -> None:
         """Goes on exactly where `state` was taken; ValueError where it does not fit."""
         samples = state.get("sound_samples")
         if samples is None or np.shape(samples) != self._trail.samples.shape:
             raise ValueError("sound_samples is missing or has another shape")
-        self._live.put_pictures(np.asarray(state["sound_pictures"], np.float32))
+        pictures = state.get("sound_pictures", np.zeros((0, *PICTURE)))
+        self._live.put_pictures(np.asarray(pictures, np.float32))
         self._trail.samples = np.array(samples, np.float32)
         self._trail.end = int(state["sound_end"])
 
