@@ -6,6 +6,7 @@ import logging
 import pickle
 import zipfile
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,10 @@ from aam_edge.engine.package import find_package
 from aam_edge.errors import ModelError, UsageError
 from aam_edge.model.native.decoder import Pieces
 from aam_edge.model.native.network import NativeNetwork
+from aam_edge.model.native.sizes import NATIVE_SIZES, begin_from, network_of
 from aam_edge.model.native.vision import LiteBody, load_lite0
+from aam_edge.model.native.vit_body import VitBody
+from aam_edge.model.released.stored import find_stored
 from aam_edge.training.batch import Embed
 from aam_edge.training.hae import point_anchor
 from aam_edge.training.lora import add_lora
@@ -35,7 +39,9 @@ UNREADABLE = (
 )
 """What torch raises on files that are no checkpoints."""
 RANDOM = "random"
-NETWORKS: dict[str, Callable[[Pieces], NativeNetwork]] = {"nano": NativeNetwork}
+NETWORKS: dict[str, Callable[[Pieces], NativeNetwork]] = {
+    size: partial(network_of, size) for size in NATIVE_SIZES
+}
 """By the name of `model.size`."""
 
 
@@ -63,7 +69,9 @@ def begun(config: RunConfig, embed: Embed) -> NativeNetwork:
     if not is_whole:
         point_anchor(network.decoder, torch.tensor(embed("free viewing")))
     if config.lora.rank:
-        names = add_lora(network.body, config.lora.rank, config.lora.alpha, config.lora.targets)
+        # Of s, b and l, the layers that make a pyramid of the backbone learn whole.
+        adapted = network.body.backbone if isinstance(network.body, VitBody) else network.body
+        names = add_lora(adapted, config.lora.rank, config.lora.alpha, config.lora.targets)
         logger.info("low-rank updates on %d layers", len(names))
     else:
         freeze(network, config.model.frozen_stages)
@@ -84,6 +92,11 @@ def _start(network: NativeNetwork, start: str) -> bool:
         return False
     if Path(start).suffix == ".pth":
         _load_body(network, Path(start))
+        return False
+    stored = find_stored(start)
+    if stored is not None:
+        stored.check()
+        begin_from(network, load_file(stored.path), stored.path)
         return False
     weights = read_weights(start)
     return not take(network, weights, start)

@@ -52,7 +52,8 @@ class DataConfig:
 class ModelConfig:
     """Which network learns, and how much of it."""
 
-    size: str = setting("nano", "name of the network")
+    size: str = setting("nano", "of the network: nano, s, b or l")
+    clip: str = setting("clip-text", "imported CLIP that reads prompts for s, b and l")
     without: tuple[str, ...] = setting((), "pieces of the decoder's geometry that are left out")
     frozen_stages: int = setting(2, "first stages of the body that stay as they are")
     held_epochs: int = setting(0, "first epochs in which the whole body stays as it is")
@@ -178,7 +179,9 @@ class RunConfig:
 
     out: str = setting("runs/fit", "folder of checkpoint, log and report")
     start: str = setting(
-        "nano", "weights to begin with: a packaged network, .safetensors, .pt, .pth; random"
+        "nano",
+        "weights to begin with: a packaged network, .safetensors, .pt, .pth; random; for s, b and "
+        "l what aam-edge weights import made, such as dinov3-s or released-s",
     )
     epochs: int = setting(20, "how often every photo is seen")
     steps: int | None = setting(None, "batches of photos in an epoch; default: all photos once")
