@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import importlib
 import json
+import logging
 from pathlib import Path
 
 from aam_edge.errors import UsageError
@@ -44,6 +45,7 @@ def run(options: argparse.Namespace) -> int:
             raise
         todo = "pip install aam-edge[train]"
         raise UsageError("export needs a library", problem.name, todo) from problem
+    logging.getLogger("torch.onnx").setLevel(logging.ERROR)  # of libraries that it can do without
     name = options.name or options.checkpoint.absolute().parent.name
     facts = {} if options.facts is None else package.read_facts(options.facts)
     written = package.export_checkpoint(
