@@ -141,7 +141,8 @@ class Stream:
         """Takes a frame in; gives one attention a prompt, in the order of the prompts."""
         observation = seen if isinstance(seen, Observation) else Observation(seen)
         session = self._session(observation.frame.camera)
-        readings = session.step(observation)
+        box = self._readout.closer(observation.frame, len(self._prompts))
+        readings = session.step(observation, box)
         self.network_s = session.network_s
         return [
             self._readout.read(
@@ -208,7 +209,9 @@ class Stream:
     def _session(self, camera: str) -> Session:
         if camera not in self._sessions:
             backend, pixels = self.model.backend, self.model.config.pixels
-            self._sessions[camera] = Session(backend, self._prompts, pixels, self.model.embed)
+            self._sessions[camera] = Session(
+                backend, self._prompts, pixels, self.model.embed, looks=self.model.gaze.foveate
+            )
         return self._sessions[camera]
 
 

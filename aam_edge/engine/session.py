@@ -11,11 +11,12 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from aam_edge.engine.backend import Backend, Runner
+from aam_edge.engine.backend import Backend, LookingBackend, Runner
 from aam_edge.engine.buffers import OF_PROMPTS, STATE_NAMES, Buffers, Shape, initial_state
 from aam_edge.engine.log_mel import LogMel
 from aam_edge.engine.size import INPUT_PIXELS, input_size, picture_for
-from aam_edge.messages import Observation, RawAttention, Sound
+from aam_edge.errors import ModelError
+from aam_edge.messages import Box, Frame, Observation, RawAttention, Sound
 from aam_edge.prompts import FREE_VIEWING
 
 logger = logging.getLogger(__name__)
@@ -43,15 +44,28 @@ class Session:
         prompts: Sequence[str],
         pixels: int = INPUT_PIXELS,
         embed: Embed | None = None,
+        *,
+        looks: bool = False,
     ):
-        """`embed` turns a prompt into its vector; without it all prompts are the zero vector."""
+        """What runs one camera.
+
+        Args:
+            backend: the network. prompts: what is looked for.
+            pixels: wanted area of the input.
+            embed: turns a prompt into its vector; without it all prompts are the zero vector.
+            looks: second looks will be asked for; ModelError where the engine has none.
+        """
+        if looks and not isinstance(backend, LookingBackend):
+            todo = "take --engine onnx, openvino or eager"
+            raise ModelError("engine has no second look", backend.name, todo)
+        self._looks = looks
         self.backend = backend
         self._embed = embed
         self.prompts = tuple(prompts)
         self._pixels = pixels
         self._size: tuple[int, int] | None = None
         self._log_mel = LogMel()
-        self._bound: dict[Shape, tuple[Buffers, Runner]] = {}
+        self._bound: dict[Shape, tuple[Buffers, Runner, Runner | None]] = {}
         self._source: tuple[int, int] | None = None
         self._last_ns: int | None = None
         self.backward_stamps = 0
@@ -61,8 +75,13 @@ class Session:
         self.resets = 0
         """Times the state was lost because the picture's size changed."""
 
-    def step(self, observation: Observation) -> list[RawAttention]:
-        """Takes one frame in; gives one reading a prompt."""
+    def step(self, observation: Observation, box: Box | None = None) -> list[RawAttention]:
+        """Takes one frame in; gives one reading a prompt.
+
+        Args:
+            observation: the frame.
+            box: where in it to look closer instead of at the whole; None for the whole.
+        """
         frame = observation.frame
         self._fit(frame.size)
         buffers = self._buffers
@@ -76,11 +95,29 @@ class Session:
         buffers.dt_s[0] = dt_s
         buffers.ego[0] = STANDS_STILL if observation.ego is None else observation.ego
         self._listen(observation.sound)
+        run = self._run if box is None else self._come_closer(frame, box)
         start = time.perf_counter()
-        self._run(buffers.turn)
+        run(buffers.turn)
         self.network_s = time.perf_counter() - start
         buffers.turn = 1 - buffers.turn
         return [self._reading(n, dt_s) for n in range(len(self.prompts))]
+
+    def _come_closer(self, frame: Frame, box: Box) -> Runner:
+        """Puts a part of the picture where the second look reads it."""
+        assert self._run_look is not None, "asked for when the session was made"
+        buffers = self._buffers
+        left, top, right, bottom = box
+        cv2.resize(
+            frame.image[top:bottom, left:right],
+            buffers.image.shape[2:0:-1],
+            dst=buffers.part_image[0],
+            interpolation=cv2.INTER_AREA
+            if (right - left) > buffers.image.shape[2]
+            else cv2.INTER_LINEAR,
+        )
+        buffers.part_box[0] = np.array(box) / (frame.size * 2)
+        buffers.part_presence[...] = buffers.presence
+        return self._run_look
 
     def _reading(self, n: int, dt_s: float) -> RawAttention:
         """What the last step says for prompt n."""
@@ -131,7 +168,10 @@ class Session:
     def state(self) -> dict[str, Any]:
         """A copy of the state, for `restore`; arrays by name, `last_ns` and `prompts`."""
         arrays = {} if self._size is None else {n: a.copy() for n, a in self._buffers.state.items()}
-        return {**arrays, "last_ns": self._last_ns, "prompts": self.prompts, "size": self._size}
+        # What a second look starts from; else it is written anew with each step.
+        presence = [] if self._size is None else self._buffers.presence[0].tolist()
+        plain = {"last_ns": self._last_ns, "prompts": self.prompts, "size": self._size}
+        return {**arrays, **plain, "presence": presence}
 
     def restore(self, state: dict[str, Any]) -> None:
         """Goes on exactly where `state` was taken."""
@@ -140,6 +180,8 @@ class Session:
         if state["size"] is not None:
             self._bind(state["size"])
             self._load(state)
+            if state.get("presence"):
+                self._buffers.presence[0] = state["presence"]
 
     def close(self) -> None:
         """Lets the buffers go."""
@@ -166,8 +208,11 @@ class Session:
             if len(self._bound) == KEPT_SHAPES:
                 self._bound.pop(next(iter(self._bound)))
             buffers = Buffers(shape)
-            self._bound[shape] = buffers, self.backend.bind(buffers)
-        self._buffers, self._run = self._bound[shape]
+            look = None
+            if self._looks and isinstance(self.backend, LookingBackend):
+                look = self.backend.bind_look(buffers)
+            self._bound[shape] = buffers, self.backend.bind(buffers), look
+        self._buffers, self._run, self._run_look = self._bound[shape]
         self._size = size
         self._ask()
         self._load(initial_state(shape))
