@@ -6,7 +6,6 @@ import json
 import shutil
 from pathlib import Path
 
-import cv2
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -16,7 +15,7 @@ import aam_edge
 from aam_edge.config import GazeConfig, ModelConfig, load_config
 from aam_edge.engine.package import find_package, packaged_folder
 from aam_edge.errors import ModelError, UsageError
-from aam_edge.messages import Box, Frame
+from aam_edge.messages import Frame
 from aam_edge.model_api import Model, Stream
 from aam_edge.readout.closer import next_box
 from aam_edge.snapshot import pack_snapshot, unpack_snapshot
@@ -249,18 +248,3 @@ def test_evidence_that_is_no_number_changes_nothing() -> None:
     after = correct_part(before, broken, torch.zeros(SHAPE[:2]))
     np.testing.assert_allclose(after.log_density, before.log_density, atol=1e-5)
     assert torch.equal(after.variance, before.variance)
-
-
-def test_small_thing_draws_more_mass_when_looked_at_closely(model: Model) -> None:
-    """A ball of a five-hundredth of the picture, on a wall."""
-    wall = np.full((480, 640, 3), (90, 110, 120), np.uint8)
-    cv2.circle(wall, (400, 200), 14, (40, 120, 250), -1)
-    box: Box = (360, 160, 440, 240)
-
-    def share(stream: Stream) -> float:
-        for k in range(12):
-            density = stream.step(Frame(wall, START_NS + k * FRAME_NS, "0", k))[0].density
-        return float(density[box[1] // 10 : box[3] // 10, box[0] // 10 : box[2] // 10].sum())
-
-    prompts = ["search for sports ball"]
-    assert share(model.stream(prompts)) > share(aam_edge.load(engine=ENGINE).stream(prompts))
