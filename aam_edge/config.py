@@ -176,13 +176,16 @@ class ReadoutConfig:
 class GazeConfig:
     """How the next point to look at is chosen (`aam_edge.readout.gaze`)."""
 
-    fovea: float = setting(0.08, "width (sigma) of what a look sees, part of the longer side")
-    look_s: float = setting(0.3, "a look takes in what it sees with this time constant")
+    fovea: float = setting(0.06, "width (sigma) of what a look sees, part of the longer side")
+    look_s: float = setting(0.1, "a look takes in what it sees with this time constant")
     return_s: float = setting(1.5, "inhibition of return decays with this time constant")
     dwell_s: float = setting(0.2, "shortest look")
     turn_cost: float = setting(
         1.0, "a turn across the whole diagonal divides what a look is worth by 1 + this"
     )
+    foveate: bool = setting(False, "every n-th step looks closer where the gaze is")
+    foveate_every: int = setting(2, "which step that is; the others see the whole picture")
+    foveate_part: float = setting(0.25, "sides of what it sees then, parts of the picture's")
     crops: int = setting(0, "best targets of each prompt published as pictures; 0 for none")
     crops_hz: float = setting(5.0, "crops of a camera a second at most")
     crop_px: int = setting(256, "width and height of a crop, source pixels")
@@ -193,6 +196,10 @@ class GazeConfig:
             at_least(f"gaze.{name}", getattr(self, name), least)
         at_least("gaze.dwell_s", self.dwell_s, 0.0)
         at_least("gaze.turn_cost", self.turn_cost, 0.0)
+        at_least("gaze.foveate_every", self.foveate_every, 2)
+        if not 0.1 <= self.foveate_part <= 1:
+            value = f"gaze.foveate_part={self.foveate_part}"
+            raise UsageError("setting is out of range", value, "give 0.1 to 1")
         at_least("gaze.crops_hz", self.crops_hz, 0.01)
         at_least("gaze.crop_px", self.crop_px, 16)
         if not 0 <= self.crops <= 8:

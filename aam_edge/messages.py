@@ -24,6 +24,8 @@ SOUND_RATE_HZ = 16_000
 Image = NDArray[np.uint8]
 Map = NDArray[np.float32]
 Samples = NDArray[np.float32]
+Box = tuple[int, int, int, int]
+"""Left, top, right, bottom, source pixels; the last two lie behind the last pixel."""
 T = TypeVar("T")
 
 

@@ -73,7 +73,8 @@ class Model:
         """One camera's stream through the network, or `stills` that have no time between them."""
         if self._released is not None:
             return self._released.session(prompts, stills=stills)
-        return Session(self._native, prompts, self.config.pixels, self.embed)
+        looks = self.gaze.foveate and not stills
+        return Session(self._native, prompts, self.config.pixels, self.embed, looks=looks)
 
     def passes(self) -> Passer:
         """What runs the steps of the sessions of one stream."""
@@ -226,11 +227,18 @@ class Stream:
             raise ValueError(f"one frame a camera is expected, got {', '.join(cameras)}")
         sessions = [self._session(camera) for camera in cameras]
         for session, observation in zip(sessions, observations, strict=True):
-            session.take_in(observation)
+            self._take_in(session, observation)
         recorded = [observation.frame.recorded for observation in observations]
         wanted = [None if its is None else its.together for its in recorded]
         self.in_pass = self._passes.run(sessions, wanted)
         return [self._read(o, s) for o, s in zip(observations, sessions, strict=True)]
+
+    def _take_in(self, session: Session | ReleasedSession, observation: Observation) -> None:
+        if isinstance(session, Session):
+            prompts = len(self.prompts_of(observation.frame.camera))
+            session.take_in(observation, self._readout.closer(observation.frame, prompts))
+        else:
+            session.take_in(observation)
 
     def _read(
         self, observation: Observation, session: Session | ReleasedSession

@@ -81,6 +81,8 @@ def _session(packed: dict[str, Any]) -> dict[str, Any]:
         if array.size != like.size or not np.isfinite(array).all():
             raise ValueError(f"{name} has another size or is not finite")
         session[name] = array.reshape(like.shape)
+    presence = [float(chance) for chance in packed.get("presence", ())]
+    session["presence"] = presence if len(presence) == len(prompts) else []
     return session
 
 

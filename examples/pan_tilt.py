@@ -1,6 +1,6 @@
 """Points a pan-tilt head where aam-edge looks.
 
-    aam-edge --camera 0 --calibration camera.yaml --set ego.source=picture --set gaze.return_s=8
+    aam-edge --camera 0 --calibration camera.yaml --set ego.source=picture --set gaze.return_s=20
     python pan_tilt.py                                  prints what a head would be told
     python pan_tilt.py --ros                            JointTrajectory, with a real rclpy
     python -m aam_edge.ros --url ws://robot:9090 pan_tilt.py --ros      the same where no ROS is

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from aam_edge.config import GazeConfig
+from aam_edge.config import GazeConfig, load_config
 from aam_edge.errors import UsageError
 from aam_edge.messages import Frame, Gaze, Map, Observation, RawAttention, Target
 from aam_edge.readout.gaze import GazeChooser, Look, faded
@@ -162,6 +162,18 @@ def test_looks_turn_with_the_camera() -> None:
     assert ids == [8, 7]
 
 
+def test_id_that_stays_with_its_place_when_the_camera_turns_takes_no_look_along() -> None:
+    gaze = GazeChooser(GazeConfig(turn_cost=0.0))
+    half_to_right = np.array([[1, 0, 0.5], [0, 1, 0], [0, 0, 1]], np.float32)
+    for k in range(5):
+        step(gaze, k, [(120.0, 240.0, 1.0)])
+    # The tracker, which knows nothing of the turn, calls what came up at 120 by the old id.
+    chosen = step(gaze, 12, [(120.0, 240.0, 0.48), (280.0, 240.0, 0.52)], ego=half_to_right)
+    assert chosen is not None
+    assert chosen.target_id == 1
+    assert min(abs(look["x"] - (2 * 280.5 / WIDTH - 1)) for look in gaze.state()["looks"]) < 0.01
+
+
 def test_look_behind_the_camera_is_forgotten() -> None:
     gaze = GazeChooser(GazeConfig())
     for k in range(5):
@@ -231,7 +243,7 @@ def test_state_saved_as_text_goes_on_the_same_and_an_older_one_begins_anew() -> 
 @pytest.mark.parametrize("name", ["fovea", "look_s", "return_s", "dwell_s", "turn_cost"])
 def test_settings_out_of_range_are_refused(name: str) -> None:
     with pytest.raises(UsageError, match=f"gaze.{name}=-1"):
-        GazeConfig(**{name: -1.0})  # type: ignore[arg-type]
+        load_config(sets=[f"gaze.{name}=-1"])
 
 
 def test_look_beyond_the_picture_is_kept_for_when_the_camera_comes_back() -> None:

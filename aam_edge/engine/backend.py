@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from aam_edge.engine.buffers import Buffers
 
@@ -27,3 +27,11 @@ class Backend(Protocol):
 
     def bind(self, buffers: Buffers) -> Runner:
         """Ties a stream's buffers to the network; cheap enough to do again when prompts change."""
+
+
+@runtime_checkable
+class LookingBackend(Backend, Protocol):
+    """A backend that can look closer at a part of the picture (`Buffers.part`)."""
+
+    def bind_look(self, buffers: Buffers) -> Runner:
+        """Ties the same buffers to the second look; raises ModelError if the network has none."""

@@ -27,6 +27,8 @@ STATE_NAMES = ("log_density", "variance", "luminance", "drift", "hearing")
 OF_PROMPTS = STATE_NAMES[:2]
 """What each prompt has for itself; the rest belongs to the camera."""
 INPUTS = ("image", "prompt", "dt_s", "ego", "mel", "heard")
+PART_INPUTS = ("part_image", "part_box", "part_presence")
+"""Of a second look, besides."""
 OUTPUTS = ("density", "presence", "searching", "beta", "gate", "cut")
 """Of the graph, besides the state."""
 
@@ -61,6 +63,9 @@ class Buffers:
         self.shape = shape
         each = (shape.cameras, shape.prompts)
         self.image = np.zeros((shape.cameras, shape.height, shape.width, 3), np.uint8)
+        self.part_image = np.zeros_like(self.image)
+        self.part_box = np.zeros((shape.cameras, 4), np.float32)
+        self.part_presence = np.zeros(each, np.float32)
         self.prompt = np.zeros((*each, prompt_channels), np.float32)
         self.dt_s = np.zeros(shape.cameras, np.float32)
         self.ego = np.tile(np.eye(3, dtype=np.float32), (shape.cameras, 1, 1))
@@ -88,6 +93,10 @@ class Buffers:
     def inputs(self, turn: int) -> dict[str, Array]:
         """Every input of the graph by name, when the step reads state `turn`."""
         return {name: getattr(self, name) for name in INPUTS} | self._states[turn]
+
+    def look_inputs(self, turn: int) -> dict[str, Array]:
+        """The same of a second look."""
+        return {name: getattr(self, name) for name in PART_INPUTS} | self.inputs(turn)
 
     def outputs(self, turn: int) -> dict[str, Array]:
         """Every output of the graph by name, when the step reads state `turn`."""

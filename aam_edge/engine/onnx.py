@@ -5,6 +5,8 @@ One intra-op thread: on networks below 5 ms a second one gains nothing and, spin
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import onnxruntime as ort
@@ -13,6 +15,9 @@ from aam_edge.engine.backend import Runner
 from aam_edge.engine.buffers import Array, Buffers
 from aam_edge.engine.package import Package
 from aam_edge.errors import ModelError
+
+Arrays = Callable[[int], dict[str, Array]]
+"""Turn to the arrays by name."""
 
 
 class OnnxBackend:
@@ -25,38 +30,54 @@ class OnnxBackend:
 
     def __init__(self, package: Package, threads: int = 1):
         self.prompt_channels = package.prompt_channels
-        options = ort.SessionOptions()
+        self._package, self._options = package, ort.SessionOptions()
+        options = self._options
         options.intra_op_num_threads = threads
         options.inter_op_num_threads = 1
         options.execution_mode = ort.ExecutionMode.ORT_SEQUENTIAL
         options.log_severity_level = 3
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        self._session = self._open(package.graph)
+        self._look: Any = None
+
+    def bind(self, buffers: Buffers) -> Runner:
+        """Binds both directions of the twofold state by address: no copies at run time."""
+        return _runner(self._session, buffers.inputs, buffers.outputs)
+
+    def bind_look(self, buffers: Buffers) -> Runner:
+        """The same for second looks; loads their graph at the first call."""
+        if self._look is None:
+            self._look = self._open(self._package.look_graph())
+        return _runner(self._look, buffers.look_inputs, buffers.outputs)
+
+    def _open(self, graph: Path) -> Any:
         try:
-            self._session = ort.InferenceSession(
-                str(package.graph), options, providers=["CPUExecutionProvider"]
+            return ort.InferenceSession(
+                str(graph), self._options, providers=["CPUExecutionProvider"]
             )
         except Exception as problem:  # ONNX Runtime raises its own, undocumented kinds
             reason = str(problem).splitlines()[0]
             raise ModelError(
-                "network cannot be loaded", f"{package.graph.name}: {reason}", "export it anew"
+                "network cannot be loaded", f"{graph.name}: {reason}", "export it anew"
             ) from problem
 
-    def bind(self, buffers: Buffers) -> Runner:
-        """Binds both directions of the twofold state by address: no copies at run time."""
-        bindings = [self._binding(buffers, turn) for turn in (0, 1)]
 
-        def run(turn: int) -> None:
-            self._session.run_with_iobinding(bindings[turn])
+def _runner(session: Any, inputs: Arrays, outputs: Arrays) -> Runner:
+    bindings = [_binding(session, inputs(turn), outputs(turn)) for turn in (0, 1)]
 
-        return run
+    def run(turn: int) -> None:
+        session.run_with_iobinding(bindings[turn])
 
-    def _binding(self, buffers: Buffers, turn: int) -> Any:
-        binding = self._session.io_binding()
-        for name, array in buffers.inputs(turn).items():
-            binding.bind_input(name, "cpu", 0, array.dtype, array.shape, _address(array))
-        for name, array in buffers.outputs(turn).items():
-            binding.bind_output(name, "cpu", 0, array.dtype, array.shape, _address(array))
-        return binding
+    return run
+
+
+def _binding(session: Any, inputs: dict[str, Array], outputs: dict[str, Array]) -> Any:
+    binding = session.io_binding()
+    for name, array in inputs.items():
+        binding.bind_input(name, "cpu", 0, array.dtype, array.shape, _address(array))
+    for name, array in outputs.items():
+        binding.bind_output(name, "cpu", 0, array.dtype, array.shape, _address(array))
+    return binding
 
 
 def _address(array: Array) -> int:

@@ -5,12 +5,17 @@ OpenVINO takes bf16 by itself where the CPU has it; `precision` pins what is wan
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from aam_edge.engine.backend import Runner
-from aam_edge.engine.buffers import Buffers
+from aam_edge.engine.buffers import Array, Buffers
 from aam_edge.engine.package import Package
 from aam_edge.errors import ModelError
+
+Arrays = Callable[[int], dict[str, Array]]
+"""Turn to the arrays by name."""
 
 
 class OpenvinoBackend:
@@ -44,11 +49,18 @@ class OpenvinoBackend:
 
     def bind(self, buffers: Buffers) -> Runner:
         """Compiles for the buffers' shapes; the arrays are shared, not copied."""
-        request = self._compile(buffers).create_infer_request()
+        return self._runner(self._package.graph, buffers.inputs, buffers)
+
+    def bind_look(self, buffers: Buffers) -> Runner:
+        """The same for second looks."""
+        return self._runner(self._package.look_graph(), buffers.look_inputs, buffers)
+
+    def _runner(self, graph: Path, given: Arrays, buffers: Buffers) -> Runner:
+        request = self._compile(graph, given(0)).create_infer_request()
         tensor = self._openvino.Tensor
         turns = [
             (
-                {n: tensor(a, shared_memory=True) for n, a in buffers.inputs(turn).items()},
+                {n: tensor(a, shared_memory=True) for n, a in given(turn).items()},
                 {n: tensor(a, shared_memory=True) for n, a in buffers.outputs(turn).items()},
             )
             for turn in (0, 1)
@@ -62,11 +74,11 @@ class OpenvinoBackend:
 
         return run
 
-    def _compile(self, buffers: Buffers) -> Any:
+    def _compile(self, graph: Path, inputs: dict[str, Array]) -> Any:
         try:
-            model = self._core.read_model(self._package.graph)
-            model.reshape({name: list(a.shape) for name, a in buffers.inputs(0).items()})
+            model = self._core.read_model(graph)
+            model.reshape({name: list(array.shape) for name, array in inputs.items()})
             return self._core.compile_model(model, "CPU", self._options)
         except RuntimeError as problem:
-            reason = f"{self._package.graph.name}: {str(problem).splitlines()[0]}"
+            reason = f"{graph.name}: {str(problem).splitlines()[0]}"
             raise ModelError("network cannot be loaded", reason, "try --engine onnx") from problem

@@ -1,7 +1,8 @@
-"""A network on disk: three files beside each other, one name.
+"""A network on disk: files beside each other, one name.
 
     nano.json         manifest: what it is, its hashes, what it can do
     nano.onnx         the graph of one step, without weights
+    nano.look.onnx    the graph of a second look (optional), without weights
     nano.safetensors  all weights, half precision, stored once
 
 The graph names the tensors as external data inside the safetensors file, so ONNX Runtime and
@@ -23,6 +24,7 @@ from aam_edge.model.released.stored import Stored, find_stored
 FORMAT = 2
 RELEASED = "released"
 """Family of the public network."""
+LOOK = ".look.onnx"
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +35,8 @@ class Package:
     graph: Path
     tensors: Path
     manifest: dict[str, Any]
+    look: Path | None = None
+    """Graph of a second look, None where the network has none."""
 
     @property
     def weights_id(self) -> str:
@@ -63,6 +67,13 @@ class Package:
     def half(self) -> str:
         """f16 or bf16, whichever the network loses less with on a GPU."""
         return str(self.manifest.get("half", "bf16" if self.is_released else "f16"))
+
+    def look_graph(self) -> Path:
+        """Graph of a second look; ModelError where the network has none."""
+        if self.look is None:
+            todo = "take --engine eager, or make it: python -m aam_edge.training.export --look-of"
+            raise ModelError("network has no second look", self.name, todo)
+        return self.look
 
 
 def packaged_names() -> list[str]:
@@ -97,10 +108,16 @@ def find_package(name: str) -> Package:
         raise ModelError("weights file is not there", path, "check the path")
     manifest = _read_manifest(path.with_suffix(".json"))
     package = Package(
-        str(manifest["name"]), path.with_suffix(".onnx"), path.with_suffix(".safetensors"), manifest
+        str(manifest["name"]),
+        path.with_suffix(".onnx"),
+        path.with_suffix(".safetensors"),
+        manifest,
+        path.with_suffix(LOOK) if "look_sha256" in manifest else None,
     )
     _check_hash(package.tensors, str(manifest["tensors_sha256"]))
     _check_hash(package.graph, str(manifest["graph_sha256"]))
+    if package.look is not None:
+        _check_hash(package.look, str(manifest["look_sha256"]))
     return package
 
 

@@ -122,7 +122,7 @@ class Passes:
         """Places of those that can go together, in their order."""
         by_shape: dict[tuple[Shape, int], list[int]] = {}
         for index, session in enumerate(sessions):
-            alone = index if wanted[index] is False else -1
+            alone = index if wanted[index] is False or session.looks_closer else -1
             by_shape.setdefault((session.buffers.shape, alone), []).append(index)
         return [
             group[first : first + self._most]

@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from aam_edge.engine.backend import Backend, Runner
+from aam_edge.engine.backend import Backend, LookingBackend, Runner
 from aam_edge.engine.buffers import (
     KEPT_SHAPES,
     OF_PROMPTS,
@@ -22,7 +22,8 @@ from aam_edge.engine.buffers import (
 )
 from aam_edge.engine.log_mel import LogMel
 from aam_edge.engine.size import INPUT_PIXELS, input_size, picture_for
-from aam_edge.messages import Observation, RawAttention, Sound
+from aam_edge.errors import ModelError
+from aam_edge.messages import Box, Frame, Observation, RawAttention, Sound
 from aam_edge.prompts import FREE_VIEWING
 
 logger = logging.getLogger(__name__)
@@ -48,18 +49,33 @@ class Session:
         prompts: Sequence[str],
         pixels: int = INPUT_PIXELS,
         embed: Embed | None = None,
+        *,
+        looks: bool = False,
     ):
-        """`embed` turns a prompt into its vector; without it all prompts are the zero vector."""
+        """What runs one camera.
+
+        Args:
+            backend: the network. prompts: what is looked for.
+            pixels: wanted area of the input.
+            embed: turns a prompt into its vector; without it all prompts are the zero vector.
+            looks: second looks will be asked for; ModelError where the engine has none.
+        """
+        if looks and not isinstance(backend, LookingBackend):
+            todo = "take --engine onnx, openvino or eager"
+            raise ModelError("engine has no second look", backend.name, todo)
+        self._looks = looks
         self.backend = backend
         self._embed = embed
         self.prompts = tuple(prompts)
         self._pixels = pixels
         self._size: tuple[int, int] | None = None
         self._log_mel = LogMel()
-        self._bound: dict[Shape, tuple[Buffers, Runner]] = {}
+        self._bound: dict[Shape, tuple[Buffers, Runner, Runner | None]] = {}
         self._source: tuple[int, int] | None = None
         self._last_ns: int | None = None
         self._dt_s = 0.0
+        self.looks_closer = False
+        """Whether the frame that was taken in is one of a second look."""
         self.backward_stamps = 0
         """Frames whose stamp did not rise."""
         self.network_s = 0.0
@@ -72,14 +88,19 @@ class Session:
         """What went wrong with stamps and sizes."""
         return {"backward_stamps": self.backward_stamps, "size_changes": self.resets}
 
-    def step(self, observation: Observation) -> list[RawAttention]:
-        """Takes one frame in; gives one reading a prompt."""
-        self.take_in(observation)
+    def step(self, observation: Observation, box: Box | None = None) -> list[RawAttention]:
+        """Takes one frame in; gives one reading a prompt. For `box` see `take_in`."""
+        self.take_in(observation, box)
         self.run()
         return self.readings()
 
-    def take_in(self, observation: Observation) -> None:
-        """Puts a frame where the network reads it: the first of a step's three parts."""
+    def take_in(self, observation: Observation, box: Box | None = None) -> None:
+        """Puts a frame where the network reads it: the first of a step's three parts.
+
+        Args:
+            observation: the frame.
+            box: where in it to look closer instead of at the whole; None for the whole.
+        """
         frame = observation.frame
         self._fit(frame.size)
         buffers = self._buffers
@@ -93,13 +114,20 @@ class Session:
         buffers.dt_s[0] = self._dt_s
         buffers.ego[0] = STANDS_STILL if observation.ego is None else observation.ego
         self._listen(observation.sound)
+        self.looks_closer = box is not None
+        if box is not None:
+            self._come_closer(frame, box)
 
     def run(self) -> None:
         """The second part: one pass of the network. `Passes` does it for several sessions."""
+        run = self._run_look if self.looks_closer else self._run
+        assert run is not None, "asked for when the session was made"
         start = time.perf_counter()
-        self._run(self._buffers.turn)
+        run(self._buffers.turn)
         self.network_s = time.perf_counter() - start
         self._buffers.turn = 1 - self._buffers.turn
+        if self.looks_closer:
+            self._buffers.send_state()
 
     def readings(self) -> list[RawAttention]:
         """The third part: what the network says, one reading a prompt."""
@@ -109,6 +137,21 @@ class Session:
     def buffers(self) -> Buffers:
         """Where the network reads and writes; there from the first frame on."""
         return self._buffers
+
+    def _come_closer(self, frame: Frame, box: Box) -> None:
+        """Puts a part of the picture where the second look reads it."""
+        buffers = self._buffers
+        left, top, right, bottom = box
+        cv2.resize(
+            frame.image[top:bottom, left:right],
+            buffers.image.shape[2:0:-1],
+            dst=buffers.part_image[0],
+            interpolation=cv2.INTER_AREA
+            if (right - left) > buffers.image.shape[2]
+            else cv2.INTER_LINEAR,
+        )
+        buffers.part_box[0] = np.array(box) / (frame.size * 2)
+        buffers.part_presence[...] = buffers.presence
 
     def _reading(self, n: int, dt_s: float) -> RawAttention:
         """What the last step says for prompt n."""
@@ -159,10 +202,14 @@ class Session:
     def state(self) -> dict[str, Any]:
         """A copy of the state, for `restore`; arrays by name, `last_ns` and `prompts`."""
         arrays: dict[str, Any] = {}
+        # What a second look starts from; else it is written anew with each step.
+        presence: list[float] = []
         if self._size is not None:
             self._buffers.fetch_state()
             arrays = {name: array.copy() for name, array in self._buffers.state.items()}
-        return {**arrays, "last_ns": self._last_ns, "prompts": self.prompts, "size": self._size}
+            presence = self._buffers.presence[0].tolist()
+        plain = {"last_ns": self._last_ns, "prompts": self.prompts, "size": self._size}
+        return {**arrays, **plain, "presence": presence}
 
     def restore(self, state: dict[str, Any]) -> None:
         """Goes on exactly where `state` was taken."""
@@ -171,6 +218,8 @@ class Session:
         if state["size"] is not None:
             self._bind(state["size"])
             self._load(state)
+            if state.get("presence"):
+                self._buffers.presence[0] = state["presence"]
 
     def close(self) -> None:
         """Lets the buffers go."""
@@ -197,8 +246,11 @@ class Session:
             if len(self._bound) == KEPT_SHAPES:
                 self._bound.pop(next(iter(self._bound)))
             buffers = Buffers(shape, self.backend.prompt_channels)
-            self._bound[shape] = buffers, self.backend.bind(buffers)
-        self._buffers, self._run = self._bound[shape]
+            run, look = self.backend.bind(buffers), None
+            if self._looks and isinstance(self.backend, LookingBackend):
+                look = self.backend.bind_look(buffers)
+            self._bound[shape] = buffers, run, look
+        self._buffers, self._run, self._run_look = self._bound[shape]
         self._size = size
         self._ask()
         self._load(initial_state(shape))

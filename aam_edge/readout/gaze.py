@@ -2,7 +2,7 @@
 
 A look at x sees what lies around it with the visibility V, 1 in the middle and Gaussian beyond, of
 width sigma (`gaze.fovea`). What it is expected to tell of where the thing is, its information gain,
-is near to a sum over cells (J. Najemnik and W. Geisler, Vision Research 2009, eq. 9):
+is near to a sum over cells (J. Najemnik and W. Geisler, Vision Research 2009):
 
     gain(x) = sum_i u(i) (1 - s(i)) V(i - x)
 
@@ -163,11 +163,15 @@ class GazeChooser:
                 self._current = None
 
     def _follow(self, field: Field, targets: Sequence[Target]) -> None:
-        """Looks go with their targets; the current one takes up a target that came near."""
+        """Looks go with their targets; the current one takes up a target that came near.
+
+        A target that stands elsewhere in one step is another one: ids are given by place in the
+        picture, and when the camera turns they may stay with the place.
+        """
         known = {target.id: target for target in targets}
         for look in self._looks:
             target = known.get(look.target_id) if look.target_id is not None else None
-            if target is not None:
+            if target is not None and nearest([target], *field.pixel(look), field.sigma_px):
                 look.x, look.y = field.place(target.x, target.y)
             elif look is self._current:
                 self._attach(field, look, targets)
@@ -210,6 +214,11 @@ class GazeChooser:
         look.strength = max((known.strength for known in again), default=0.0)
         self._looks = [k for k in self._looks if not field.is_same(k, x, y)] + [look]
         self._current, self._held_s = look, 0.0
+
+    @property
+    def place(self) -> tuple[float, float] | None:
+        """What is looked at, -1..1 over the picture; None for nothing."""
+        return None if self._current is None else (self._current.x, self._current.y)
 
     def reset(self) -> None:
         """Has looked at nothing."""

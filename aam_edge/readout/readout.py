@@ -10,6 +10,8 @@ import numpy as np
 from aam_edge.config import GazeConfig, ReadoutConfig
 from aam_edge.messages import (
     Attention,
+    Box,
+    Frame,
     Gaze,
     Map,
     Observation,
@@ -19,6 +21,7 @@ from aam_edge.messages import (
     Target,
 )
 from aam_edge.readout.bearings import Bearings
+from aam_edge.readout.closer import next_box, pace_of
 from aam_edge.readout.gaze import GazeChooser
 from aam_edge.readout.peaks import entropy_bits, find_peaks
 from aam_edge.readout.tracker import TargetTracker
@@ -58,6 +61,7 @@ class Readout:
         frame = observation.frame
         view = self._view(frame.camera, prompt_index)
         view.ask(prompt_id)
+        view.steps += 1
         peaks = find_peaks(
             raw.density,
             raw.beta * raw.variance,
@@ -91,10 +95,19 @@ class Readout:
             weights=weights,
         )
 
+    def closer(self, frame: Frame, prompts: int) -> Box | None:
+        """Where the step of this frame looks closer, None for the whole picture."""
+        keys = [(frame.camera, index) for index in range(prompts)]
+        views = [self._views[key] for key in keys if key in self._views]
+        steps = views[0].steps if views else 0
+        return next_box(self._gaze, steps, [view.closer.place for view in views], frame.size)
+
     def _look(
         self, view: View, seen: Observation, raw: RawAttention, targets: Sequence[Target]
     ) -> Gaze | None:
         """The next point to look at, with its bearing."""
+        if self._gaze.foveate:
+            view.closer.choose(seen, raw, targets)
         gaze = view.gaze.choose(seen, raw, targets)
         places = [] if gaze is None else [gaze]
         return next(iter(self._bearings.aim(seen.frame.camera, seen.frame.size, places)), None)
@@ -132,6 +145,10 @@ class View:
     def __init__(self, keep_s: float, gaze: GazeConfig) -> None:
         self.tracker = TargetTracker(keep_s)
         self.gaze = GazeChooser(gaze)
+        self.closer = GazeChooser(pace_of(gaze))
+        """What second looks look at."""
+        self.steps = 0
+        """Maps read so far."""
         self._prompt_id: int | None = None
 
     def ask(self, prompt_id: int) -> None:
@@ -144,13 +161,17 @@ class View:
         """Forgets all targets; their ids stay used."""
         self.tracker.reset()
         self.gaze.reset()
+        self.closer.reset()
+        self.steps = 0
 
     def state(self) -> dict[str, Any]:
         """Plain values for `restore`."""
         return {
             "prompt_id": self._prompt_id,
+            "steps": self.steps,
             "tracker": self.tracker.state(),
             "gaze": self.gaze.state(),
+            "closer": self.closer.state(),
         }
 
     def restore(self, state: dict[str, Any]) -> None:
@@ -158,6 +179,8 @@ class View:
         self._prompt_id = state["prompt_id"]
         self.tracker.restore(state["tracker"])
         self.gaze.restore(state["gaze"])
+        self.closer.restore(state.get("closer"))
+        self.steps = state.get("steps", 0)
 
 
 def mean_standard_error(density: Map, variance: Map) -> float:

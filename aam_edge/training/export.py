@@ -20,7 +20,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 from torch.export import Dim
 
-from aam_edge.engine.package import FORMAT, file_hash
+from aam_edge.engine.package import FORMAT, LOOK, file_hash, find_package
 from aam_edge.errors import ModelError
 from aam_edge.model.native.network import (
     MAP_STRIDE,
@@ -30,6 +30,7 @@ from aam_edge.model.native.network import (
     Step,
     silent_moment,
 )
+from aam_edge.model.native.second_look import Part
 from aam_edge.model.native.sizes import (
     NANO,
     half_of,
@@ -37,10 +38,12 @@ from aam_edge.model.native.sizes import (
     prompt_channels,
     size_of,
 )
-from aam_edge.model.native.step_graph import StepGraph
+from aam_edge.model.native.step_graph import LookGraph, StepGraph
 
 OPSET = 20
 INPUTS = (*Moment._fields, *State._fields)
+PART_INPUTS = tuple(f"part_{name}" for name in Part._fields)
+"""Of the second look's graph, before those of the step."""
 OUTPUTS = (*Step._fields[:-1], *(f"next_{name}" for name in State._fields))
 UNREADABLE = (
     OSError,
@@ -55,14 +58,17 @@ SMALLEST_HALF = 1024
 """Tensors with fewer numbers stay in single precision: they cost nothing."""
 
 
-def export_network(network: NativeNetwork, name: str, out: Path, facts: dict[str, Any]) -> None:
-    """Writes manifest, graph and tensors.
+def export_network(
+    network: NativeNetwork, name: str, out: Path, facts: dict[str, Any], *, looks: bool = False
+) -> None:
+    """Writes manifest, graphs and tensors.
 
     Args:
         network: its weights are rounded to what is stored.
         name: of the files and in messages.
         out: folder.
         facts: goes into the manifest, `follows_prompts` among them.
+        looks: whether it gets a second graph, to look closer; takes as long again.
     """
     merge_projections(network)
     facts = facts_of(network) | facts
@@ -71,12 +77,20 @@ def export_network(network: NativeNetwork, name: str, out: Path, facts: dict[str
     save_file(_stored(network), tensors)
     tensors.chmod(0o644)  # safetensors makes files that others cannot read
     load_weights(network, tensors)
-    model = _graph(network)
-    _share_tensors(model, tensors)
-    graph.write_bytes(model.SerializeToString())
+    _write_graph(program_of(network), INPUTS, graph, tensors)
     hashes = {"graph_sha256": file_hash(graph), "tensors_sha256": file_hash(tensors)}
     manifest = {"format": FORMAT, "name": name, "family": "native"} | hashes | facts
     (out / f"{name}.json").write_text(json.dumps(manifest, indent=1) + "\n")
+    if looks:
+        export_look(network, out / f"{name}.json")
+
+
+def export_look(network: NativeNetwork, manifest: Path) -> None:
+    """Writes the graph of a second look beside an exported network, over an older one."""
+    graph, tensors = manifest.with_suffix(LOOK), manifest.with_suffix(".safetensors")
+    _write_graph(look_program_of(network), (*PART_INPUTS, *INPUTS), graph, tensors)
+    facts = json.loads(manifest.read_text()) | {"look_sha256": file_hash(graph)}
+    manifest.write_text(json.dumps(facts, indent=1) + "\n")
 
 
 def facts_of(network: NativeNetwork) -> dict[str, Any]:
@@ -102,13 +116,34 @@ def _stored(network: NativeNetwork) -> dict[str, Tensor]:
 
 def program_of(network: NativeNetwork) -> torch.export.ExportedProgram:
     """The step as torch.export has it: any number of cameras and prompts, sizes in steps of 32."""
+    _, shapes = _shapes()
+    _, arguments = _arguments(network)
+    return torch.export.export(
+        StepGraph(network).eval(), arguments, dynamic_shapes={"given": shapes}
+    )
+
+
+def look_program_of(network: NativeNetwork) -> torch.export.ExportedProgram:
+    """The same of a second look."""
+    part_shapes, shapes = _shapes()
+    part, arguments = _arguments(network)
+    return torch.export.export(
+        LookGraph(network).eval(),
+        (*part, *arguments),
+        dynamic_shapes={"given": (*part_shapes, *shapes)},
+    )
+
+
+def _shapes() -> tuple[tuple[Any, ...], tuple[Any, ...]]:
+    """Which sides may differ: of a part, and of moment and state."""
     cameras, prompts = Dim("cameras", min=1, max=16), Dim("prompts", min=1, max=16)
     rows, columns = Dim("rows32", min=3, max=16), Dim("columns32", min=3, max=16)
     maps = {2: 32 // MAP_STRIDE * rows, 3: 32 // MAP_STRIDE * columns}
     coarse = {2: 2 * rows, 3: 2 * columns}
     camera = {0: cameras}
+    image = camera | {1: 32 * rows, 2: 32 * columns}
     shapes = (
-        camera | {1: 32 * rows, 2: 32 * columns},
+        image,
         camera | {1: prompts},
         *[camera] * 4,  # dt_s, ego, mel, heard
         camera | {1: prompts} | maps,
@@ -117,27 +152,36 @@ def program_of(network: NativeNetwork) -> torch.export.ExportedProgram:
         camera | coarse,
         camera | coarse,
     )
+    return (image, camera, camera | {1: prompts}), shapes
+
+
+def _arguments(network: NativeNetwork) -> tuple[Part, tuple[Tensor, ...]]:
+    """An example of a part, and of moment and state."""
     height, width = 192, 256
     image = torch.zeros(2, height, width, 3, dtype=torch.uint8)
     prompt = torch.zeros(2, 3, prompt_channels(size_of(network)))
     moment = silent_moment(image, prompt, torch.zeros(2))
-    arguments = (*moment, *network.init_state(2, 3, height, width))
-    return torch.export.export(
-        StepGraph(network).eval(), arguments, dynamic_shapes={"given": shapes}
-    )
+    box = torch.tensor([[0.1, 0.2, 0.4, 0.5], [0.3, 0.3, 0.6, 0.6]])
+    part = Part(torch.zeros_like(image), box, torch.full((2, 3), 0.5))
+    return part, (*moment, *network.init_state(2, 3, height, width))
 
 
-def _graph(network: NativeNetwork) -> onnx.ModelProto:
+def _write_graph(
+    program: torch.export.ExportedProgram, inputs: tuple[str, ...], graph: Path, tensors: Path
+) -> None:
+    """Writes a graph whose weights are those of a safetensors file."""
     exported = torch.onnx.export(
-        program_of(network),
-        input_names=INPUTS,
+        program,
+        input_names=inputs,
         output_names=OUTPUTS,
         opset_version=OPSET,
         dynamo=True,
         verbose=False,
     )
     assert exported is not None
-    return exported.model_proto
+    model = exported.model_proto
+    _share_tensors(model, tensors)
+    graph.write_bytes(model.SerializeToString())
 
 
 def _share_tensors(model: onnx.ModelProto, tensors: Path) -> None:
@@ -232,17 +276,26 @@ def read_tensors(path: Path) -> dict[str, Any]:
 def main() -> None:
     """Reads the options and exports the running average of a checkpoint."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--checkpoint", type=Path, required=True)
+    begin = parser.add_mutually_exclusive_group(required=True)
+    begin.add_argument("--checkpoint", type=Path)
+    begin.add_argument("--look-of", help="only make the second look's graph anew, of this network")
     parser.add_argument("--hearing", type=Path, help="what aam_edge.training.fit_sound wrote")
     parser.add_argument("--name", default="nano")
-    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--out", type=Path, default=Path())
+    parser.add_argument("--looks", action="store_true", help="also the second look's graph")
     parser.add_argument("--facts", type=Path, help="JSON with what the manifest shall say besides")
     options = parser.parse_args()
+    if options.look_of:
+        package = find_package(options.look_of)
+        network = NativeNetwork().eval()
+        load_weights(network, package.tensors)
+        export_look(network, package.graph.with_suffix(".json"))
+        return
     network = assembled(options.checkpoint, options.hearing)
     facts = {"follows_prompts": True, "uses_sound": options.hearing is not None}
     if options.facts:
         facts |= json.loads(options.facts.read_text())
-    export_network(network, options.name, options.out, facts)
+    export_network(network, options.name, options.out, facts, looks=options.looks)
 
 
 if __name__ == "__main__":

@@ -31,6 +31,7 @@ from aam_edge.model.native.hearing import (
     add_evidence,
     initial_memory,
 )
+from aam_edge.model.native.second_look import TRUST, Part, correct_part, logit, place
 from aam_edge.model.native.vision import TAP_CHANNELS, LiteBody
 
 MAP_STRIDE = 4
@@ -158,8 +159,7 @@ class NativeNetwork(nn.Module):
         shape = predicted.log_density.shape
         log_density, log_variance = (x.view(shape) for x in evidence[:2])
         presence, searching = (x.view(shape[:2]).sigmoid() for x in evidence[2:])
-        # Exactly 1 for whatever is rather a way of viewing.
-        beta = 1 + (SEARCH_BETA - 1) * (2 * searching - 1).clamp_min(0)
+        beta = beta_of(searching)
         log_density = add_evidence(log_density, heard.evidence)
         after = self.fpd.correct(predicted, log_density, log_variance, beta)
         fresh = motion.fresh.flatten()
@@ -169,6 +169,44 @@ class NativeNetwork(nn.Module):
             searching,
             beta,
             heard.gate,
+            (1 - fresh) * (moment.dt_s > 0),
+            State(*after, heard.memory),
+        )
+
+    def look(self, moment: Moment, part: Part, state: State) -> Step:
+        """One frame of which a part is looked at more closely, instead of the whole.
+
+        The filter goes on with the whole picture's luminance, and with the part's evidence
+        (second_look.py). What is heard is remembered and adds nothing to this frame's map.
+
+        Args:
+            moment: the frame. part: what of it the body sees. state: as for `step`.
+
+        Returns:
+            As `step`; `presence` is what the last look at the whole said.
+        """
+        evidence = self.observe(part.image.permute(0, 3, 1, 2).float(), moment.prompt)
+        picture = moment.image.permute(0, 3, 1, 2).float()  # (B, 3, H, W)
+        filtered = fpd.State(*state[:4])
+        motion = self.fpd.compare(filtered, luminance(picture), moment.dt_s, moment.ego)
+        predicted = self.fpd.carry(filtered, motion, moment.dt_s)
+        heard = self.hearing(state.hearing, moment.mel, moment.heard, sight_of(motion), moment.dt_s)
+        shape = predicted.log_density.shape
+        log_density, log_variance = (x.view(shape) for x in evidence[:2])
+        presence, searching = (x.view(shape[:2]).sigmoid() for x in evidence[2:])
+        beta = beta_of(searching)
+        powered = fpd.normalise(beta[:, :, None, None] * log_density)
+        placed = place(powered.exp(), log_variance, part.box)
+        share = (beta - 1) / (SEARCH_BETA - 1)
+        rise = TRUST * share * (logit(presence) - logit(part.presence))
+        after = correct_part(predicted, placed, rise)
+        fresh = motion.fresh.flatten()
+        return Step(
+            after.log_density.exp(),
+            part.presence * 1,
+            searching,
+            beta,
+            heard.gate * 0,
             (1 - fresh) * (moment.dt_s > 0),
             State(*after, heard.memory),
         )
@@ -191,6 +229,11 @@ class NativeNetwork(nn.Module):
             density, *_, state = self.step(moment, state)
             densities.append(density)
         return torch.stack(densities, dim=1)
+
+
+def beta_of(searching: Tensor) -> Tensor:
+    """What a still scene's density is raised to; exactly 1 for what is rather a way of viewing."""
+    return 1 + (SEARCH_BETA - 1) * (2 * searching - 1).clamp_min(0)
 
 
 def sight_of(motion: fpd.Motion) -> Sight:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from aam_edge.model.native.network import Moment, NativeNetwork, State
+from aam_edge.model.native.second_look import Part
 
 WHOLE_PARTS = (
     "hearing",
@@ -41,6 +42,20 @@ class StepGraph(nn.Module):
         given = given[self._taps :]
         inputs = len(Moment._fields)
         *outputs, after = self.network.step(Moment(*given[:inputs]), State(*given[inputs:]), taps)
+        return *outputs, *after
+
+
+class LookGraph(nn.Module):
+    """`look` with part, moment and state spread out."""
+
+    def __init__(self, network: NativeNetwork):
+        super().__init__()
+        self.network = network
+
+    def forward(self, *given: Tensor) -> tuple[Tensor, ...]:
+        parts, moments = len(Part._fields), len(Moment._fields)
+        part, moment = Part(*given[:parts]), Moment(*given[parts : parts + moments])
+        *outputs, after = self.network.look(moment, part, State(*given[parts + moments :]))
         return *outputs, *after
 
 
