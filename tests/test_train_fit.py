@@ -257,7 +257,7 @@ def test_killed_run_goes_on_with_the_same_losses(discs: Path, tmp_path: Path) ->
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
-@pytest.mark.parametrize("strategy", ["ddp"])
+@pytest.mark.parametrize("strategy", ["ddp", "fsdp"])
 def test_two_processes_have_the_losses_of_one(discs: Path, tmp_path: Path, strategy: str) -> None:
     spec, one, two = f"native:{discs}", tmp_path / "one", tmp_path / "two"
     fit(config_of(spec, one, "epochs=1"), Silent())
