@@ -89,6 +89,7 @@ def test_run_that_is_done_is_done(
     assert losses_of(done[0]) == before
 
 
+@pytest.mark.slow
 def test_run_learns(discs: Path, tmp_path: Path) -> None:
     more = ("start=random", "epochs=6", "clips.every=0", "optimiser.learning_rate=0.003")
     fit(config_of(f"native:{discs}", tmp_path, *more, "drawing.word_noise=0"), Silent())

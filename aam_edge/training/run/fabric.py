@@ -110,10 +110,12 @@ class Processes:
 
     def network_state(self, module: nn.Module) -> dict[str, Tensor]:
         """The whole state dict of a module that was set up, on the CPU."""
-        inner = bare(module)
-        state: dict[str, Any] = inner.state_dict()
         if self.is_sharded:
-            state = dict(get_model_state_dict(inner, options=WHOLE))
+            # Without cpu_offload, so that all processes have it.
+            options = StateDictOptions(full_state_dict=True)
+            state: dict[str, Any] = dict(get_model_state_dict(bare(module), options=options))
+        else:
+            state = bare(module).state_dict()
         return {name: tensor.detach().cpu().clone() for name, tensor in state.items()}
 
     def load_network(self, module: nn.Module, state: dict[str, Tensor]) -> None:
