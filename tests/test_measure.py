@@ -228,8 +228,8 @@ class StandIn:
     """Speaks as a released network does: the brightness of pictures, and it counts a clip."""
 
     def forward_image(self, images: NDArray[np.uint8], text: str) -> NDArray[np.float32]:
-        seen = images.mean(axis=3, dtype=np.float32)
-        return seen if text == "free viewing" else 255 - seen
+        seen = np.asarray(images, np.float32).mean(axis=3)
+        return np.asarray(seen if text == "free viewing" else 255 - seen, np.float32)
 
     def init_state(self) -> list[int]:
         return []
@@ -254,5 +254,5 @@ def test_released_network_is_asked_by_prompt_and_streams_clips(tmp_path: Path) -
     (gaze,) = read_gazes("DIEM", tmp_path, "val", Skipped())
     ((answer,),) = released.look(gaze.item, [gaze.index], ["free viewing"])
     row, column = np.unravel_index(answer.density.argmax(), answer.density.shape)
-    assert (row, column) == (12, gaze.index + 1)  # every frame up to it was seen
+    assert (int(row), int(column)) == (12, gaze.index + 1)  # every frame up to it was seen
     assert 0 < answer.density.max() < 0.1  # blurred as the public code does
