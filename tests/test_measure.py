@@ -210,7 +210,7 @@ def test_map_that_is_none_is_named(
     if isinstance(content, bytes):
         (folder / "p3.png").write_bytes(content)
     else:
-        np.save(folder / "p3.npy", np.ones((10, 64)) if content is None else np.asarray(content))
+        np.save(folder / "p3.npy", np.ones((10, 64)) if content is None else content)
     rival = MapFolder("rival", folder)
     with pytest.raises(DataError) as problem:
         measure_or_raise(discs, rival)
@@ -228,8 +228,8 @@ class StandIn:
     """Speaks as a released network does: the brightness of pictures, and it counts a clip."""
 
     def forward_image(self, images: NDArray[np.uint8], text: str) -> NDArray[np.float32]:
-        seen: NDArray[np.float32] = images.mean(axis=3, dtype=np.float32)
-        return seen if text == "free viewing" else 255 - seen
+        seen = np.asarray(images, np.float32).mean(axis=3)
+        return np.asarray(seen if text == "free viewing" else 255 - seen, np.float32)
 
     def init_state(self) -> list[int]:
         return []

@@ -212,11 +212,11 @@ def _connect(ray: Any, task: Task, jobs: int) -> None:
         return
     cores = min(task.workers or os.cpu_count() or 1, jobs)
     for _ in range(START_ATTEMPTS):
-        refusal = _start(ray, cores)
-        if refusal is None:
+        fault = _start(ray, cores)
+        if fault is None:
             return
     todo = "try again on a machine that is less busy, or leave --ray out"
-    raise UsageError("Ray did not start", refusal, todo)
+    raise UsageError("Ray did not start", fault, todo)
 
 
 def _start(ray: Any, cores: int) -> Exception | None:
