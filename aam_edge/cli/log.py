@@ -32,7 +32,7 @@ def configure(options: argparse.Namespace) -> None:
     logging.basicConfig(
         level=logging.DEBUG if options.verbose else level, handlers=[handler], force=True
     )
-    for library in ("asyncio", "aiohttp", "libav", "PIL"):
+    for library in ("asyncio", "aiohttp", "libav", "onnx_ir", "onnxscript", "PIL"):
         logging.getLogger(library).setLevel(logging.WARNING)
 
 
