@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import cv2
@@ -22,6 +23,16 @@ settings.load_profile("ci" if os.environ.get("CI") else "here")
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 FRAME_NS = 33_333_333
 START_NS = 1_800_000_000_000_000_000
+
+
+@pytest.fixture(autouse=True)
+def log_as_it_was() -> Iterator[None]:
+    """Commands that run inside a test set up the log; the next test shall not write into theirs."""
+    root = logging.getLogger()
+    handlers, level = list(root.handlers), root.level
+    yield
+    root.handlers[:] = handlers
+    root.setLevel(level)
 
 
 @pytest.fixture(scope="session")
