@@ -267,7 +267,7 @@ def test_unknown_sets_layouts_and_folders_are_one_line(corpus: Path, tmp_path: P
     for name, line in (
         ("SALICN", r"unknown data set \(SALICN\): did you mean SALICON\?"),
         ("quux", r"unknown data set \(quux\): known are SALICON, MIT1003"),
-        ("webdataset:x", r"unknown layout \(webdataset\): known are native, coco, classes"),
+        ("webdataset:x", r"unknown layout \(webdataset\): known are native, coco, boxes, classes"),
         ("native:/no/where", r"folder of the data set is missing"),
     ):
         with pytest.raises(DataError, match=line):

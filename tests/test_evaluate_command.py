@@ -153,7 +153,11 @@ def test_photos_need_no_torch_and_no_scipy(discs: Path) -> None:
         (["OSIE", "--root", "no/where"], 6, "folder of the data set is missing (OSIE: no/where):"),
         (["{discs}", "--model", "nan"], 4, "unknown model (nan): give one of"),
         (["{discs}", "--model", "released-x"], 2, "unknown model (released-x): give released-s"),
-        (["{discs}", "--model", "released-s"], 4, "released networks cannot be run here yet (rel"),
+        (
+            ["{discs}", "--model", "released-s"],
+            4,
+            "weights are not there (released-s): give a name",
+        ),
         (["{discs}", "--maps", "maps"], 2, "maps need a name (maps): give --maps NAME=DIR"),
         (["{discs}", "--maps", "a=no/where"], 6, "folder of maps is missing (no/where): give"),
         (["{discs}", "--maps", "a={tmp}"], 6, "folder has no maps ("),

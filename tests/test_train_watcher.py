@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import signal
 from dataclasses import replace
@@ -46,18 +45,12 @@ def test_processes_beside_the_first_say_nothing(
     assert capsys.readouterr().err == ""
 
 
-def send(number: signal.Signals) -> None:
-    """To this process, which has it when this returns."""
-    os.kill(os.getpid(), number)
-    signal.pthread_sigmask(signal.SIG_BLOCK, [])
-
-
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_first_signal_stops_after_the_step_and_a_second_at_once(number: signal.Signals) -> None:
     before = signal.getsignal(number)
     with TrainWatcher(is_quiet=True) as watcher:
-        send(number)
+        signal.raise_signal(number)
         assert watcher.wants_stop
         with pytest.raises(KeyboardInterrupt):
-            send(number)
+            signal.raise_signal(number)
     assert signal.getsignal(number) == before

@@ -20,7 +20,7 @@ from torch.profiler import record_function
 
 from aam_edge.errors import DataError, UsageError
 from aam_edge.model.native.network import NativeNetwork
-from aam_edge.model.native.sizes import NANO
+from aam_edge.model.native.sizes import VIT_SIZES
 from aam_edge.training.batch import Batch
 from aam_edge.training.lora import merged_state
 from aam_edge.training.objective import at_least_one, divisors_of
@@ -85,7 +85,7 @@ class Trainer:
         self._check_batches()
         self.out = Path(config.out)
         _make_folder(self.out)
-        self.embed = Vectors(None if config.model.size == NANO else config.model.clip)
+        self.embed = Vectors(config.model.clip if config.model.size in VIT_SIZES else None)
         self.material = read_material(config, self.embed)
         self.held = read_held(config.data)
         self.plan = Plan(config, self.material, Share(self.processes.rank, self.processes.count))
