@@ -19,7 +19,9 @@ class DataConfig:
     """What teaches."""
 
     sets: tuple[str, ...] = setting(
-        (), "data sets: a name of the AAM corpus, native:DIR, coco:DIR, classes:DIR, shards:INDEX"
+        (),
+        "data sets: a name of the AAM corpus, native:DIR, coco:DIR, boxes:DIR, "
+        "classes:DIR, shards:INDEX",
     )
     root: str = setting(".", "folder of the AAM corpus")
     val: tuple[str, ...] = setting(
