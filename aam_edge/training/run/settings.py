@@ -10,9 +10,6 @@ from aam_edge.errors import UsageError
 from aam_edge.training.batch import BatchConfig
 from aam_edge.training.objective import Shares
 
-SETTINGS_OF_A_RESUME = ("out", "devices", "save", "report", "epochs")
-"""What may differ between a checkpoint and the run that goes on from it."""
-
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class DataConfig:
