@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 import yaml
 
-from aam_edge.config import StrictLoader
 from aam_edge.errors import DataError
 from aam_edge.intrinsics import COEFFICIENTS, Floats, Intrinsics
+from aam_edge.strict_yaml import StrictLoader
 
 ANY_CAMERA = ""
 """Key of the file that holds for every camera that has none of its own."""

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from aam_edge.cli.main import main
-from aam_edge.config import Config, load_config, read_yaml
+from aam_edge.config import Config, load_config
+from aam_edge.strict_yaml import read_yaml
 
 FILES = sorted((Path(__file__).parent.parent / "configs").glob("*.yaml"))
 

@@ -266,7 +266,10 @@ def test_list_without_headings_loses_no_line(copied: Path) -> None:
 def test_unknown_sets_layouts_and_folders_are_one_line(corpus: Path, tmp_path: Path) -> None:
     for name, line in (
         ("SALICN", r"unknown data set \(SALICN\): did you mean SALICON\?"),
-        ("quux", r"unknown data set \(quux\): known are SALICON, MIT1003"),
+        (
+            "quux",
+            r"unknown data set \(quux\): give native:DIR, coco:DIR or one of SALICON, MIT1003",
+        ),
         ("webdataset:x", r"unknown layout \(webdataset\): known are native, coco, boxes, classes"),
         ("native:/no/where", r"folder of the data set is missing"),
     ):

@@ -1,9 +1,8 @@
-"""What the README tells people to type works."""
+"""The Python code of the README runs."""
 
 from __future__ import annotations
 
 import re
-import shlex
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -11,13 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from aam_edge.cli.main import build_parser
 from tests.program import DEADLINE_S, Program
 
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text()
 PYTHON = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
-COMMANDS = re.findall(r"^(aam-edge .*?)(?:#.*)?$", README, re.MULTILINE)
 STOP_AFTER_THREE = """
 import sys
 said = []
@@ -48,15 +45,3 @@ def test_python_of_the_readme_runs(program: Program, number: int) -> None:
         check=False,
     )
     assert done.returncode == 0, done.stderr
-
-
-@pytest.mark.parametrize("command", COMMANDS)
-def test_commands_of_the_readme_are_understood(command: str) -> None:
-    options = build_parser().parse_args(shlex.split(command)[1:])
-    assert options.command in ("stream", "predict", "doctor", "bench")
-
-
-def test_links_of_the_readme_lead_somewhere() -> None:
-    links = re.findall(r"\]\((?!http)([^)#]+)\)", README)
-    assert len(links) >= 6
-    assert [link for link in links if not (ROOT / link).exists()] == []

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from aam_edge.model.released.network import TINY_SHAPE, ReleasedNetwork, stretched
 from aam_edge.model.released.pictures import prepare
-from aam_edge.model.released.stream import ReleasedStream, RingState, StepGraph, state_of
+from aam_edge.model.released.stream import ReleasedStream, RingState, state_of
 from tests.reference import assert_near
 
 FRAMES, SIZE = 9, (32, 48)
@@ -134,23 +134,3 @@ def test_pictures_are_turned_to_rgb_stretched_and_normalised() -> None:
     assert green == pytest.approx(-0.456 / 0.224, abs=1e-4)
     assert blue == pytest.approx(-0.406 / 0.225, abs=1e-4)
     assert prepare(image, None).shape == (1, 3, 10, 30)
-
-
-@pytest.mark.slow
-@pytest.mark.timeout(600)
-def test_graph_is_exported_and_steps_as_the_stream_does(network: ReleasedNetwork) -> None:
-    stream = ReleasedStream(network, window=3, lag=1)
-    state = stream.init_state(1, *SIZE)
-    images = torch.randint(0, 256, (5, 1, *SIZE, 3), dtype=torch.uint8)
-    heard = torch.tensor([1.0])
-    carried = tuple(tensor.clone() for tensor in state.tensors().values())
-    given = images[0], TEXT, SOUND[:1], heard
-    step = torch.export.export(StepGraph(stream), (*given, *carried)).module()
-    for t, image in enumerate(images):
-        is_silent = t == 2
-        maps, *carried = step(image, TEXT, SOUND[t, None], heard * (not is_silent), *carried)
-        sound = None if is_silent else SOUND[t, None]
-        logits = stream.step(prepare(image, None), TEXT, state, sound)
-        assert_near(maps, stretched(logits, SIZE).sigmoid())
-    for ours, theirs in zip(state.tensors().values(), carried, strict=True):
-        assert_near(ours, theirs)

@@ -181,7 +181,7 @@ ERRORS = [
     (("--size", "big"), 2, "size is wrong (big)"),
     (("--prompt", " "), 2, "prompt is empty"),
     (("--pace", "slow"), 2, "invalid choice: 'slow'"),
-    (("--nosuch",), 2, "unrecognized arguments: --nosuch"),
+    (("--nosuch",), 2, "unknown option (--nosuch)"),
     (("--pub", "tcp://0.0.0.0:5999"), 5, "address can be reached from other machines"),
     (("--pub", "hello"), 2, "endpoint is wrong (hello)"),
     (("--config", "/no/such.yaml"), 2, "settings file cannot be read (/no/such.yaml)"),

@@ -15,7 +15,7 @@ from aam_edge.engine.size import LARGEST_SIDE, SMALLEST_SIDE, STRIDE, input_size
 from aam_edge.errors import ModelError, UsageError
 
 EPILOG = """\
-example:
+examples:
   aam-edge build --model nano --precision f16 --camera-size 1280x720
   aam-edge --camera 0 --engine tensorrt
 
@@ -32,7 +32,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.epilog = EPILOG
     add, model = parser.add_argument, ModelConfig()
-    add("--model", metavar="NAME", default=model.name, help="packaged name or file (%(default)s)")
+    add(
+        "--model",
+        metavar="NAME|FILE",
+        default=model.name,
+        help="packaged name or file (%(default)s)",
+    )
     words = "f16, bf16 or f32 (auto: what the network loses least with)"
     add("--precision", choices=PRECISIONS, default="auto", help=words)
     words = "of the camera's pictures, from which the input's shape follows (%(default)s)"

@@ -10,6 +10,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from aam_edge.cli.parser import add_step, show_steps
 from aam_edge.errors import UsageError
 
 if TYPE_CHECKING:
@@ -20,6 +21,12 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+EXAMPLES = """\
+examples:
+  aam-edge calibrate camera --camera 0 --chessboard 9x6 --square 0.025 --out front.yaml
+  aam-edge calibrate sync claps.mp4
+  aam-edge calibrate imu --camera turning.mp4 --gyro gyro.csv --calibration front.yaml
+"""
 CAMERA_EPILOG = """\
 examples:
   aam-edge calibrate camera --camera 0 --chessboard 9x6 --square 0.025 --out front.yaml
@@ -44,7 +51,8 @@ gyro.csv begins with time_s,wx,wy,wz (seconds since the first picture, rad/s) or
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares the three calibrations."""
-    steps = parser.add_subparsers(title="what", metavar="WHAT", dest="what", required=True)
+    show_steps(parser, EXAMPLES)
+    steps = parser.add_subparsers(title="steps", metavar="STEP", dest="step", required=True)
     _add_camera(_child(steps, "camera", "lens, from pictures of a board", CAMERA_EPILOG))
     _add_sync(_child(steps, "sync", "delay of the sound, from claps or flashes", SYNC_EPILOG))
     _add_imu(_child(steps, "imu", "place of a gyro, from a turning camera", IMU_EPILOG))
@@ -53,10 +61,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def _child(
     steps: argparse._SubParsersAction[argparse.ArgumentParser], name: str, words: str, epilog: str
 ) -> argparse.ArgumentParser:
-    sentence = f"{words[0].upper()}{words[1:]}."
-    child = steps.add_parser(name, help=words, description=sentence, allow_abbrev=False)
-    child.formatter_class = argparse.RawDescriptionHelpFormatter
-    child.epilog = epilog
+    child = add_step(steps, name, words, epilog)
     child.add_argument("--json", action="store_true", help="print the result as one JSON object")
     return child
 
@@ -104,7 +109,7 @@ def _add_imu(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Runs the calibration that is asked for."""
     steps = {"camera": run_camera, "sync": run_sync, "imu": run_imu}
-    steps[options.what](options)
+    steps[options.step](options)
     return 0
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from aam_edge.errors import UsageError
 
 EPILOG = """\
-example:
+examples:
   aam-edge export runs/mine/last.pt --name mine --out weights
   aam-edge --model weights/mine.safetensors
 

@@ -12,10 +12,10 @@ import os
 import sys
 from collections.abc import Collection, Sequence
 from types import ModuleType
-from typing import NoReturn
 
 import aam_edge
 from aam_edge.cli import log
+from aam_edge.cli.parser import Parser
 from aam_edge.errors import AamEdgeError
 
 logger = logging.getLogger(__name__)
@@ -35,14 +35,6 @@ COMMANDS = {
     "replay": "publish a recording again, run it again, or make a killed one whole",
     "completion": "print a script that makes a shell complete commands and options",
 }
-
-
-class Parser(argparse.ArgumentParser):
-    """argparse with errors in our form: one line, exit code 2."""
-
-    def error(self, message: str) -> NoReturn:
-        """Says what is wrong and where help is."""
-        self.exit(2, f"aam-edge: {message}: see {self.prog} --help\n")
 
 
 def build_parser(wanted: Collection[str] = tuple(COMMANDS)) -> argparse.ArgumentParser:

@@ -47,9 +47,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     prompt = f"what to look for, in English; several with several --prompt ({FREE_VIEWING})"
     add("--prompt", metavar="TEXT", action="append", dest="prompts", help=prompt)
     add("--model", metavar="NAME|FILE", default="nano", help="network (%(default)s)")
-    add(
-        "--engine", metavar="NAME", default="auto", help="auto, onnx, openvino, eager (%(default)s)"
-    )
+    add("--engine", metavar="NAME", default="auto", help="as for the stream (%(default)s)")
     maps = "npy: density, float32; png: 16 bit, scaled to its peak; both; none (%(default)s)"
     add("--maps", choices=("npy", "png", "both", "none"), default="npy", help=maps)
     add("--overlays", action="store_true", help="pictures with map and targets, JPEG")

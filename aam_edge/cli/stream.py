@@ -75,7 +75,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="append",
         help=f"{words['prompt']} (repeatable; free viewing)",
     )
-    network.add_argument("--model", metavar="NAME", help=f"{words['model']} (nano)")
+    network.add_argument("--model", metavar="NAME|FILE", help=f"{words['model']} (nano)")
     network.add_argument(
         "--engine", metavar="NAME", help=f"{words['engine']} (the fastest that is installed)"
     )

@@ -10,8 +10,9 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from aam_edge.cli import log, train_fit
+from aam_edge.cli import train_fit
 from aam_edge.cli.offline import module
+from aam_edge.cli.parser import add_step, show_steps
 from aam_edge.errors import UsageError
 
 if TYPE_CHECKING:  # the base install lacks what they need
@@ -21,6 +22,11 @@ if TYPE_CHECKING:  # the base install lacks what they need
 logger = logging.getLogger(__name__)
 
 LINE_EACH_S = 5.0
+EXAMPLES = """\
+examples:
+  aam-edge train pack native:gaze/osie --split train --out shards
+  aam-edge train fit --set data.sets=native:gaze/mine --set out=runs/mine
+"""
 PACK_EPILOG = """\
 example:
   aam-edge train pack OSIE DHF1K native:gaze/osie --root corpus --split train --out shards
@@ -28,6 +34,7 @@ example:
 A SET is a data set of the AAM corpus below --root, by name, or one of
   native:DIR   photos or clips with fixations.npz and splits.json
   coco:DIR     annotations/instances_SPLIT2017.json and SPLIT2017/
+  boxes:DIR    annotations.json, a list of photos with named boxes
   classes:DIR  a folder of photos for each class, below SPLIT/ where there are splits
 It makes OUT/SPLIT-000000.tar and so on, WebDataset tars, and last the index OUT/SPLIT.json. What
 is missing or broken is named, counted and left out.
@@ -36,14 +43,10 @@ is missing or broken is named, counted and left out.
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares the sub-commands."""
+    show_steps(parser, EXAMPLES)
     steps = parser.add_subparsers(title="steps", metavar="STEP", dest="step", required=True)
     words = "write data sets as shards that stream from a disk or from object storage"
-    child = steps.add_parser(
-        "pack", help=words, description=f"{words.capitalize()}.", allow_abbrev=False
-    )
-    child.formatter_class = argparse.RawDescriptionHelpFormatter
-    child.epilog = PACK_EPILOG
-    add = child.add_argument
+    add = add_step(steps, "pack", words, PACK_EPILOG).add_argument
     add("sets", metavar="SET", nargs="+", help="data set, as below")
     add("--root", metavar="DIR", type=Path, default=Path(), help="of the AAM corpus (here)")
     add("--split", choices=("train", "val"), default="train", help="(%(default)s)")
@@ -53,7 +56,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     frames = "frames of a video in one sample at most (%(default)s)"
     add("--clip-frames", metavar="N", type=int, default=32, help=frames)
     add("--json", action="store_true", help="print the index as JSON")
-    log.add_arguments(child, is_command=True)
     train_fit.add_arguments(steps)
 
 

@@ -6,8 +6,8 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from aam_edge.cli import log
 from aam_edge.cli.offline import module
+from aam_edge.cli.parser import add_step
 from aam_edge.cli.train_watcher import TrainWatcher
 from aam_edge.config import known_settings, load_settings
 from aam_edge.errors import UsageError
@@ -16,7 +16,7 @@ if TYPE_CHECKING:  # the base install lacks what it needs
     from aam_edge.training.run.profile import Times
 
 EPILOG = """\
-example:
+examples:
   aam-edge train fit --set data.sets=native:gaze/mine --set out=runs/mine --set epochs=10
   aam-edge train fit --config configs/train_own.yaml
 
@@ -28,20 +28,14 @@ Settings: aam-edge train fit --list, and docs/guides/train.md.
 """
 
 
-def add_arguments(steps: Any) -> None:
+def add_arguments(steps: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Declares the step."""
     words = "learn from gaze data, on one device or many"
-    child = steps.add_parser(
-        "fit", help=words, description=f"{words.capitalize()}.", allow_abbrev=False
-    )
-    child.formatter_class = argparse.RawDescriptionHelpFormatter
-    child.epilog = EPILOG
-    add = child.add_argument
+    add = add_step(steps, "fit", words, EPILOG).add_argument
     add("--config", metavar="FILE", type=Path, help="YAML with settings of the run")
     add("--set", metavar="KEY=VALUE", action="append", default=[], dest="sets", help="one setting")
     add("--list", action="store_true", help="print all settings with their defaults, and end")
     add("--profile", metavar="STEPS", type=int, help="run so many steps, print where time goes")
-    log.add_arguments(child, is_command=True)
 
 
 def run(options: argparse.Namespace) -> int:

@@ -6,7 +6,7 @@ import argparse
 import json
 from pathlib import Path
 
-from aam_edge.cli import log
+from aam_edge.cli.parser import add_step, show_steps
 from aam_edge.engine.weights import (
     KINDS,
     Row,
@@ -19,6 +19,12 @@ from aam_edge.engine.weights import (
 from aam_edge.errors import ModelError
 
 SIZES = ("s", "b", "l")
+EXAMPLES = """\
+examples:
+  aam-edge weights list
+  aam-edge weights import best_model_cc_DHF1K.pth --size l
+  aam-edge weights show nano
+"""
 LIST_EPILOG = """\
 example:
   aam-edge weights list
@@ -48,15 +54,12 @@ examples:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares the sub-commands."""
+    show_steps(parser, EXAMPLES)
     steps = parser.add_subparsers(title="steps", metavar="STEP", dest="step", required=True)
 
     def step(name: str, words: str, epilog: str) -> argparse.ArgumentParser:
-        sentence = f"{words[0].upper()}{words[1:]}."
-        child = steps.add_parser(name, help=words, description=sentence, allow_abbrev=False)
-        child.formatter_class = argparse.RawDescriptionHelpFormatter
-        child.epilog = epilog
+        child = add_step(steps, name, words, epilog)
         child.add_argument("--json", action="store_true", help="print JSON")
-        log.add_arguments(child, is_command=True)
         return child
 
     step("list", "weights that are here, and where to get others", LIST_EPILOG)

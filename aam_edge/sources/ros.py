@@ -27,7 +27,6 @@ from aam_edge.sources.ros_picture import picture_of
 
 logger = logging.getLogger(__name__)
 
-PREFIX = "ros:"
 IMAGE, COMPRESSED = "sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage"
 CONNECT_S = 5.0
 FIRST_PICTURE_S = 5.0

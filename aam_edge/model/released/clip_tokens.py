@@ -24,8 +24,6 @@ from itertools import pairwise
 
 Pair = tuple[str, str]
 
-CONTEXT = 77
-"""Numbers that the public tower reads at most, with start and end."""
 PUBLIC_MERGES = 48_894
 """Pairs of CLIP's vocabulary; OpenAI's file goes on with more, which are not read."""
 END = "</w>"

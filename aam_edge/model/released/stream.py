@@ -24,9 +24,7 @@ from aam_edge.model.released.network import (
     TEMPORAL_LEVELS,
     Levels,
     ReleasedNetwork,
-    stretched,
 )
-from aam_edge.model.released.pictures import prepare
 from aam_edge.model.released.temporal import Frames
 
 WINDOW = 16
@@ -176,43 +174,6 @@ class ReleasedStream(nn.Module):
         slots = torch.arange(self.window, device=count.device)
         rank = (slots - (count - known)) % self.window
         return Frames(rank, known, (known - 1 - self.lag).clamp_min(0))
-
-
-class StepGraph(nn.Module):
-    """One step as engines run it: tensors in, tensors out, nothing kept inside or written to.
-
-    Sound is always part of it; `heard` says whether it counts. States are given and returned in the
-    order of `RingState.tensors`.
-    """
-
-    def __init__(self, stream: ReleasedStream):
-        super().__init__()
-        self.stream = stream
-
-    def forward(
-        self, image: Tensor, text: Tensor, sound: Tensor, heard: Tensor, *state: Tensor
-    ) -> tuple[Tensor, ...]:
-        """Maps (B, N, H, W), 0..1, and the state to come.
-
-        Args:
-            image: (B, H, W, 3), uint8, BGR, of the network's input size.
-            text: (B, N, 768).
-            sound: (B, 512).
-            heard: (B,), 1.0 or 0.0.
-            *state: of `RingState.tensors`.
-        """
-        levels = self.stream.network.look(prepare(image, None))
-        *rings, count = state
-        newest = (*levels, sound, heard)
-        after = [
-            ring.index_copy(1, count[None] % ring.shape[1], new[:, None].to(ring.dtype))
-            for ring, new in zip(rings, newest, strict=True)
-        ]
-        after.append(count + 1)
-        kept = RingState((after[0], after[1]), (after[2], after[3]), *after[4:])
-        levels, _ = self.stream.recall(kept)
-        logits = self.stream.decode(levels, text)
-        return stretched(logits, image.shape[1:3]).sigmoid(), *after
 
 
 def write(ring: Tensor, newest: Tensor, number: Tensor) -> None:

@@ -17,6 +17,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from aam_edge.model.released.dinov3 import Mlp
+
 HEADS = 8
 TABLE = 64
 """Frames of the learned table of times; other lengths are interpolated from it."""
@@ -35,19 +37,6 @@ class Frames(NamedTuple):
     """(), int64, frames in the ring."""
     wanted: Tensor
     """(), int64, rank of the frame that is asked for."""
-
-
-class Mlp(nn.Module):
-    """Two layers with GELU between."""
-
-    def __init__(self, width: int, hidden: int):
-        super().__init__()
-        self.fc1 = nn.Linear(width, hidden)
-        self.fc2 = nn.Linear(hidden, width)
-
-    def forward(self, x: Tensor) -> Tensor:
-        out: Tensor = self.fc2(F.gelu(self.fc1(x)))
-        return out
 
 
 class TimeAttention(nn.Module):

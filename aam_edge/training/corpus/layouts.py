@@ -190,5 +190,9 @@ def find_gaze_set(name: str) -> GazeSet:
     if known is not None:
         return GAZE_SETS[known]
     near = difflib.get_close_matches(name.lower(), by_small, n=1)
-    todo = f"did you mean {by_small[near[0]]}?" if near else f"known are {', '.join(GAZE_SETS)}"
+    todo = (
+        f"did you mean {by_small[near[0]]}?"
+        if near
+        else f"give native:DIR, coco:DIR or one of {', '.join(GAZE_SETS)}"
+    )
     raise DataError("unknown data set", name, todo)

@@ -40,11 +40,6 @@ class Times:
     """Operators with their own seconds, heaviest first."""
 
     @property
-    def network_part(self) -> float:
-        """Of a step, 0..1."""
-        return self.network_s / self.step_s
-
-    @property
     def pictures_per_s(self) -> float:
         """Of photos and frames."""
         return self.pictures / self.step_s

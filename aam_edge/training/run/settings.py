@@ -10,16 +10,15 @@ from aam_edge.errors import UsageError
 from aam_edge.training.batch import BatchConfig
 from aam_edge.training.objective import Shares
 
-SETTINGS_OF_A_RESUME = ("out", "devices", "save", "report", "epochs")
-"""What may differ between a checkpoint and the run that goes on from it."""
-
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class DataConfig:
     """What teaches."""
 
     sets: tuple[str, ...] = setting(
-        (), "data sets: a name of the AAM corpus, native:DIR, coco:DIR, classes:DIR, shards:INDEX"
+        (),
+        "data sets: a name of the AAM corpus, native:DIR, coco:DIR, boxes:DIR, "
+        "classes:DIR, shards:INDEX",
     )
     root: str = setting(".", "folder of the AAM corpus")
     val: tuple[str, ...] = setting(
