@@ -29,6 +29,7 @@ _HOME = {
     "Sound": "messages",
     "Stream": "model_api",
     "Target": "messages",
+    "WorldSearch": "readout.world",
     "crop_targets": "crops",
     "load": "model_api",
     "load_released": "engine.released",
@@ -56,6 +57,7 @@ if TYPE_CHECKING:
     from aam_edge.model_api import Model as Model
     from aam_edge.model_api import Stream as Stream
     from aam_edge.model_api import load as load
+    from aam_edge.readout.world import WorldSearch as WorldSearch
     from aam_edge.sources.catalog import open_source as open_source
     from aam_edge.sources.together import open_sources as open_sources
     from aam_edge.subscriber import subscribe as subscribe

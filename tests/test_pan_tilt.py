@@ -53,11 +53,13 @@ def test_picture_taken_during_a_move_says_nothing() -> None:
     assert head.pan == pytest.approx(1.0)
 
 
-def test_moves_of_a_running_stream_are_printed() -> None:
+@pytest.mark.parametrize("is_search", [False, True])
+def test_moves_of_a_running_stream_are_printed(is_search: bool) -> None:
     calibration = str(ROOT / "calibration" / "example_pinhole.yaml")
     asked = ("--camera", "demo", "--engine", "onnx", "--calibration", calibration)
     with Program(*asked) as program:
         command = [sys.executable, str(EXAMPLE), "--endpoint", program.pub]
+        command += ["--search", calibration] if is_search else []
         process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=ROOT)
         try:
             assert process.stdout is not None

@@ -27,9 +27,9 @@ def model() -> aam_edge.Model:
 def test_public_names_are_these_and_all_load() -> None:
     assert sorted(aam_edge.__all__) == [
         "AamEdgeError", "Attention", "Crop", "Crops", "Frame", "Gaze", "Health", "Model",
-        "Observation", "Sound", "Stream", "Target", "__version__", "crop_targets", "load",
-        "load_released",
-        "open_source", "open_sources", "subscribe", "subscribe_crops",
+        "Observation", "Sound", "Stream", "Target", "WorldSearch", "__version__",
+        "crop_targets", "load", "load_released", "open_source", "open_sources",
+        "subscribe", "subscribe_crops",
     ]  # fmt: skip
     assert all(getattr(aam_edge, name) for name in aam_edge.__all__)
     with pytest.raises(AttributeError, match="has no attribute 'nosuch'"):
