@@ -74,7 +74,9 @@ def run(line: list[str]) -> subprocess.CompletedProcess[str]:
 def test_commands_are_said_and_understood(root: Path) -> None:
     done = run(command(root, "--dry-run"))
     assert done.returncode == 0, done.stderr
-    labels, fit, more, sound, export, evaluate = (shlex.split(s) for s in done.stdout.splitlines())
+    labels, fit, more, sound, export, look, evaluate = (
+        shlex.split(s) for s in done.stdout.splitlines()
+    )
     assert labels[1].endswith("tools/make_labels")
     assert "aam_edge.training.fit_sound" in sound
     for words in (fit, more, export, evaluate):
@@ -86,7 +88,8 @@ def test_commands_are_said_and_understood(root: Path) -> None:
     assert export[4] == f"{more[-1].removeprefix('out=')}/last.pt"
     assert sound[sound.index("--out") + 1] == export[export.index("--hearing") + 1]
     weights = export[export.index("--out") + 1]
-    assert evaluate[evaluate.index("--model") + 1].startswith(weights)
+    assert look[-1] == evaluate[evaluate.index("--model") + 1]
+    assert look[-1].startswith(weights)
 
 
 @pytest.mark.slow

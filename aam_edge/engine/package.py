@@ -107,12 +107,13 @@ def find_package(name: str) -> Package:
     if not path.is_file():
         raise ModelError("weights file is not there", path, "check the path")
     manifest = _read_manifest(path.with_suffix(".json"))
+    look = path.with_suffix(LOOK)
     package = Package(
         str(manifest["name"]),
         path.with_suffix(".onnx"),
         path.with_suffix(".safetensors"),
         manifest,
-        path.with_suffix(LOOK) if "look_sha256" in manifest else None,
+        look if "look_sha256" in manifest and look.exists() else None,
     )
     _check_hash(package.tensors, str(manifest["tensors_sha256"]))
     _check_hash(package.graph, str(manifest["graph_sha256"]))
