@@ -109,9 +109,11 @@ def trajectory(head, lasts_s):
 def drive_moves(moves, head, topic):
     """With ROS: moves out as trajectories."""
     import rclpy
+    from rclpy.signals import SignalHandlerOptions
     from trajectory_msgs.msg import JointTrajectory
 
-    with rclpy.init():
+    # Nothing spins here: signals end the loop itself.
+    with rclpy.init(signal_handler_options=SignalHandlerOptions.NO):
         node = rclpy.create_node("pan_tilt")
         out = node.create_publisher(JointTrajectory, topic, 1)
         for lasts_s in moves:

@@ -98,6 +98,23 @@ def test_trajectories_go_through_a_bridge() -> None:
             process.communicate()
 
 
+def test_search_goes_out_through_a_bridge() -> None:
+    calibration = str(ROOT / "calibration" / "example_pinhole.yaml")
+    asked = ("--camera", "demo", "--engine", "onnx")
+    topic = "/pan_tilt_controller/joint_trajectory"
+    with RosBridge(2) as server, Program(*asked) as program:
+        command = [sys.executable, "-m", "aam_edge.ros", "--url", server.url, str(EXAMPLE), "--ros"]
+        command += ["--search", calibration, "--endpoint", program.pub]
+        process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+        try:
+            server.wait(lambda: server.messages[topic], "trajectory")
+            (point,) = server.messages[topic][0]["points"]
+            assert 0 < max(map(abs, point["positions"])) <= math.radians(90)
+        finally:
+            process.kill()
+            process.communicate()
+
+
 def test_guide_names_what_there_is() -> None:
     guide = (ROOT / "docs" / "guides" / "pan_tilt.md").read_text()
     for name in re.findall(r"`(gaze\.\w+|ego\.\w+)[`=]", guide):
