@@ -160,7 +160,8 @@ def test_browser_that_does_not_keep_up_loses_pictures_and_slows_nobody(sink: Pag
                 assert time.monotonic() - started_s < 0.5, "offer waits for nobody"
                 assert (await picture(quick))["frame_id"] == frame_id
             first = [(await picture(slow, is_seen=False))["frame_id"] for _ in range(2)]
-            assert first == [0, 1], "two on the way, not sixty"
+            # Which two depends on how fast this machine is; that there are no more does not.
+            assert first[0] < first[1] < 59, "two on the way, not sixty"
             assert sink.dropped == 58
             await slow.send_json({"cmd": "seen"})
             assert (await picture(slow))["frame_id"] == 59, "then the newest"
