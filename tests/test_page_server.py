@@ -162,10 +162,11 @@ def test_browser_that_does_not_keep_up_loses_pictures_and_slows_nobody(sink: Pag
             first = [(await picture(slow, is_seen=False))["frame_id"] for _ in range(2)]
             # Which two depends on how fast this machine is; that there are no more does not.
             assert first[0] < first[1] < 59, "two on the way, not sixty"
-            assert sink.dropped == 58
+            lost = sink.dropped
+            assert 56 <= lost <= 59
             await slow.send_json({"cmd": "seen"})
             assert (await picture(slow))["frame_id"] == 59, "then the newest"
-        assert sink.dropped == 58
+        assert sink.dropped == lost
 
     run(work)
 
