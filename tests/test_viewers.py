@@ -122,7 +122,10 @@ async def received(ws: ClientWebSocketResponse, count: int, again: Callable[[], 
     found: dict[int, tuple[int, bytes]] = {}
     while len(found) < count:
         again()
-        message = await ws.receive()
+        try:
+            message = await ws.receive(timeout=1.0)
+        except asyncio.TimeoutError:
+            continue  # offered before the subscription was taken
         if message.type is WSMsgType.BINARY and message.data[0] == 1:
             subscription, log_ns = struct.unpack_from("<IQ", message.data, 1)
             found[subscription] = log_ns, message.data[13:]
