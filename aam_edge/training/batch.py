@@ -24,6 +24,9 @@ COARSE = 2
 PLACE = {name: i for i, name in enumerate(NAMES)}
 SHAPES = ((192, 256), (224, 224), (256, 192))
 """Inputs at scale 1."""
+VIEWINGS = 2
+"""Densities asked of one picture at most: where people had several instructions, two at once show
+what an instruction changes."""
 GAZE, TEACHER, SEARCH, ABSENT = range(4)
 """What a row is: people's density, a teacher's, a thing in view, a thing that is not."""
 
@@ -137,10 +140,10 @@ def mosaic(first: Scene, second: Scene, axis: int) -> Scene:
 def rows_of(
     scene: Scene, prompts: int, rng: np.random.Generator, absent_weight: float = 0.15
 ) -> list[tuple[str, Grid, float, int]]:
-    """What is asked of one picture: a way of viewing, things in view, a thing that is not."""
+    """What is asked of one picture: ways of viewing, things in view, a thing that is not."""
     rows = []
-    if scene.densities:
-        text, density, weight, kind = scene.densities[rng.integers(len(scene.densities))]
+    for place in rng.permutation(len(scene.densities))[: min(VIEWINGS, prompts)]:
+        text, density, weight, kind = scene.densities[place]
         text = free_viewing(rng) if text == "free viewing" else instruction(text, rng)
         rows.append((text, density, weight, kind))
     names = list(scene.things)

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass, field
+from io import FileIO
 from pathlib import Path
 from typing import Any
 
@@ -47,24 +48,48 @@ def write(path: Path, whole: dict[str, Any]) -> None:
     """
     part = path.with_suffix(".part")
     try:
-        with part.open("wb") as file:
-            torch.save(whole, file)
-            file.flush()
+        with part.open("wb", buffering=0) as file:
+            patient = _Patient(file)
+            torch.save(whole, patient)
+            patient.end()
             os.fsync(file.fileno())
         part.replace(path)
-    except (OSError, RuntimeError) as problem:
+    except OSError as problem:
         part.unlink(missing_ok=True)
         kept = "the one before it is whole" if path.exists() else "there is none before it"
-        what = f"checkpoint cannot be written, {_why(problem)}"
+        what = f"checkpoint cannot be written, {problem.strerror}"
         raise DataError(what, path, f"make room; {kept}") from problem
 
 
-def _why(problem: BaseException) -> str:
-    """What the system says; torch puts errors of its own before it."""
-    for one in (problem, problem.__cause__, problem.__context__):
-        if isinstance(one, OSError) and one.strerror:
-            return one.strerror
-    return "is the disk full?"
+class _Patient:
+    """A file that keeps its first error until the end.
+
+    torch's zip writer is C++ and goes on writing while it is taken down; an error that flies
+    through it can leave the process broken.
+    """
+
+    def __init__(self, file: FileIO):
+        self._file = file
+        self._problem: OSError | None = None
+
+    def write(self, data: bytes) -> int:
+        """Writes all of it, or nothing after an error; its length either way."""
+        left = memoryview(data).cast("B")
+        size = len(left)
+        try:
+            while len(left) and self._problem is None:
+                left = left[self._file.write(left) :]
+        except OSError as problem:
+            self._problem = problem
+        return size
+
+    def flush(self) -> None:
+        """Nothing waits."""
+
+    def end(self) -> None:
+        """OSError where something could not be written."""
+        if self._problem is not None:
+            raise self._problem
 
 
 def check(whole: dict[str, Any], size: str, path: Path) -> None:
