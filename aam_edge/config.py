@@ -80,7 +80,7 @@ class SourceConfig:
             parse_size(self.size)
         at_least("source.fps", self.fps, 0.01)
         at_least("source.start_s", self.start_s, 0.0)
-        within("source.sound_offset_ms", self.sound_offset_ms, 2000.0)
+        within("source.sound_offset_ms", self.sound_offset_ms, -2000.0, 2000.0)
         at_least("source.stall_s", self.stall_s, 0.1)
         at_least("source.retry_max_s", self.retry_max_s, 0.1)
         if self.pixel_format is not None and len(self.pixel_format) != 4:
@@ -165,10 +165,7 @@ class ReadoutConfig:
     keep_s: float = setting(0.5, "a target out of sight for so long loses its id")
 
     def __post_init__(self) -> None:
-        if not 1 <= self.max_targets <= 8:
-            raise UsageError(
-                "setting is out of range", f"readout.max_targets={self.max_targets}", "give 1 to 8"
-            )
+        within("readout.max_targets", self.max_targets, 1, 8)
         at_least("readout.least_score", self.least_score, 0.0)
         at_least("readout.keep_s", self.keep_s, 0.0)
 
@@ -198,13 +195,10 @@ class GazeConfig:
         at_least("gaze.dwell_s", self.dwell_s, 0.0)
         at_least("gaze.turn_cost", self.turn_cost, 0.0)
         at_least("gaze.foveate_every", self.foveate_every, 2)
-        if not 0.1 <= self.foveate_part <= 1:
-            value = f"gaze.foveate_part={self.foveate_part}"
-            raise UsageError("setting is out of range", value, "give 0.1 to 1")
+        within("gaze.foveate_part", self.foveate_part, 0.1, 1.0)
         at_least("gaze.crops_hz", self.crops_hz, 0.01)
         at_least("gaze.crop_px", self.crop_px, 16)
-        if not 0 <= self.crops <= 8:
-            raise UsageError("setting is out of range", f"gaze.crops={self.crops}", "give 0 to 8")
+        within("gaze.crops", self.crops, 0, 8)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -235,10 +229,7 @@ class PageConfig:
     def __post_init__(self) -> None:
         at_least("page.fps", self.fps, 0.1)
         at_least("page.width", self.width, 16)
-        if not 1 <= self.quality <= 100:
-            raise UsageError(
-                "setting is out of range", f"page.quality={self.quality}", "give 1 to 100"
-            )
+        within("page.quality", self.quality, 1, 100)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -262,10 +253,7 @@ class RecordConfig:
         at_least("record.queue_mb", self.queue_mb, 1)
         at_least("record.state_s", self.state_s, 0.1)
         at_least("record.retry_s", self.retry_s, 0.0)
-        if not 1 <= self.quality <= 100:
-            raise UsageError(
-                "setting is out of range", f"record.quality={self.quality}", "give 1 to 100"
-            )
+        within("record.quality", self.quality, 1, 100)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -347,10 +335,11 @@ class Config:
             raise UsageError("gyro needs a calibrated camera", "ego.source=gyro", todo)
 
 
-def within(key: str, value: float, most: float) -> None:
-    """Refuses a setting that is larger than `most`, or smaller than -most."""
-    if not abs(value) <= most:
-        raise UsageError("setting is out of range", f"{key}={value}", f"give -{most:g} to {most:g}")
+def within(key: str, value: float, least: float, most: float) -> None:
+    """Refuses a setting outside of its range."""
+    if not least <= value <= most:
+        todo = f"give {least:g} to {most:g}"
+        raise UsageError("setting is out of range", f"{key}={value}", todo)
 
 
 def at_least(key: str, value: float | None, least: float) -> None:

@@ -68,7 +68,6 @@ class Runtime:
         self._sequence: dict[str, int] = {}
         self._started_ns = time.monotonic_ns()
         self._next_health_ns = self._started_ns
-        self.page_url: str | None = None
 
     def run(self, stop: threading.Event) -> None:
         """Streams until `stop` is set, the sources end, or as long as the settings say.
@@ -132,7 +131,6 @@ class Runtime:
             page = PageSink(config.page, config.net, self.commands)
             open_things.callback(page.close)
             sinks.append(page)
-            self.page_url = page.url
         if config.ros.url != NONE:
             from aam_edge.sinks.ros import RosSink  # with all that ROS needs
 
