@@ -1,43 +1,20 @@
-"""Settings: a tree of frozen dataclasses, read once at start.
+"""The settings of a run: a tree of frozen dataclasses, read once at start.
 
-Defaults, then a YAML file, then `--set section.key=value`, then the options of the command line. A
-field's default and its words stand on one line, and `--help` and the docs are made from them.
-Unknown keys are refused with the nearest known one, a wrong type with key, value and type.
+Defaults, then a YAML file, then `--set section.key=value`, then the options of the command line:
+how they are read and refused is in `settings.py`.
 """
 
 from __future__ import annotations
 
-import dataclasses
-import difflib
-import math
 import re
-import types
-import typing
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, TypeVar
-
-import yaml
+from typing import Any, Literal
 
 from aam_edge.errors import UsageError
 from aam_edge.prompts import REMEDY, checked_prompt
-from aam_edge.strict_yaml import StrictLoader, read_yaml
-
-T = TypeVar("T")
-
-
-TYPE_WORDS = {str: "text", int: "a whole number", float: "a number", bool: "true or false"}
-
-
-def setting(default: T, words: str) -> T:
-    """A field with its default and its meaning."""
-    return field(default=default, metadata={"words": words})
-
-
-def section(kind: type[T]) -> T:
-    """A field that is a tree of its own."""
-    return field(default_factory=kind)
+from aam_edge.settings import at_least, load_settings, section, setting, within
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -80,7 +57,7 @@ class SourceConfig:
             parse_size(self.size)
         at_least("source.fps", self.fps, 0.01)
         at_least("source.start_s", self.start_s, 0.0)
-        within("source.sound_offset_ms", self.sound_offset_ms, 2000.0)
+        within("source.sound_offset_ms", self.sound_offset_ms, -2000.0, 2000.0)
         at_least("source.stall_s", self.stall_s, 0.1)
         at_least("source.retry_max_s", self.retry_max_s, 0.1)
         if self.pixel_format is not None and len(self.pixel_format) != 4:
@@ -165,10 +142,7 @@ class ReadoutConfig:
     keep_s: float = setting(0.5, "a target out of sight for so long loses its id")
 
     def __post_init__(self) -> None:
-        if not 1 <= self.max_targets <= 8:
-            raise UsageError(
-                "setting is out of range", f"readout.max_targets={self.max_targets}", "give 1 to 8"
-            )
+        within("readout.max_targets", self.max_targets, 1, 8)
         at_least("readout.least_score", self.least_score, 0.0)
         at_least("readout.keep_s", self.keep_s, 0.0)
 
@@ -198,13 +172,10 @@ class GazeConfig:
         at_least("gaze.dwell_s", self.dwell_s, 0.0)
         at_least("gaze.turn_cost", self.turn_cost, 0.0)
         at_least("gaze.foveate_every", self.foveate_every, 2)
-        if not 0.1 <= self.foveate_part <= 1:
-            value = f"gaze.foveate_part={self.foveate_part}"
-            raise UsageError("setting is out of range", value, "give 0.1 to 1")
+        within("gaze.foveate_part", self.foveate_part, 0.1, 1.0)
         at_least("gaze.crops_hz", self.crops_hz, 0.01)
         at_least("gaze.crop_px", self.crop_px, 16)
-        if not 0 <= self.crops <= 8:
-            raise UsageError("setting is out of range", f"gaze.crops={self.crops}", "give 0 to 8")
+        within("gaze.crops", self.crops, 0, 8)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -235,10 +206,7 @@ class PageConfig:
     def __post_init__(self) -> None:
         at_least("page.fps", self.fps, 0.1)
         at_least("page.width", self.width, 16)
-        if not 1 <= self.quality <= 100:
-            raise UsageError(
-                "setting is out of range", f"page.quality={self.quality}", "give 1 to 100"
-            )
+        within("page.quality", self.quality, 1, 100)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -262,10 +230,7 @@ class RecordConfig:
         at_least("record.queue_mb", self.queue_mb, 1)
         at_least("record.state_s", self.state_s, 0.1)
         at_least("record.retry_s", self.retry_s, 0.0)
-        if not 1 <= self.quality <= 100:
-            raise UsageError(
-                "setting is out of range", f"record.quality={self.quality}", "give 1 to 100"
-            )
+        within("record.quality", self.quality, 1, 100)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -347,18 +312,6 @@ class Config:
             raise UsageError("gyro needs a calibrated camera", "ego.source=gyro", todo)
 
 
-def within(key: str, value: float, most: float) -> None:
-    """Refuses a setting that is larger than `most`, or smaller than -most."""
-    if not abs(value) <= most:
-        raise UsageError("setting is out of range", f"{key}={value}", f"give -{most:g} to {most:g}")
-
-
-def at_least(key: str, value: float | None, least: float) -> None:
-    """Refuses a setting below its least value, or without end."""
-    if value is not None and not least <= value < math.inf:
-        raise UsageError("setting is out of range", f"{key}={value}", f"give at least {least:g}")
-
-
 def parse_size(text: str) -> tuple[int, int]:
     """`640x480` to (640, 480)."""
     match = re.fullmatch(r"([0-9]{1,5})x([0-9]{1,5})", text.lower())
@@ -381,95 +334,3 @@ def load_config(
         options: dotted key to value; None values are left out.
     """
     return load_settings(Config, file, sets, options)
-
-
-def load_settings(
-    kind: type[T],
-    file: Path | None = None,
-    sets: Iterable[str] = (),
-    options: Mapping[str, Any] | None = None,
-) -> T:
-    """The same for any tree of settings."""
-    known = known_settings(kind)
-    tree: dict[str, Any] = {}
-    if file is not None:
-        for key, value in _flatten(read_yaml(file), known).items():
-            _check_key(key, str(file), known)
-            tree[key] = value
-    for text in sets:
-        key, is_pair, value = text.partition("=")
-        if not is_pair:
-            raise UsageError("setting is not understood", text, "write --set section.key=value")
-        _check_key(key, "--set", known)
-        try:
-            tree[key] = yaml.load(value, StrictLoader)
-        except yaml.YAMLError as problem:
-            raise UsageError("setting is not YAML", text, "quote the value") from problem
-    tree |= {key: value for key, value in (options or {}).items() if value is not None}
-    return _build(kind, tree, "")
-
-
-def known_settings(kind: type[Any] = Config) -> dict[str, tuple[Any, str]]:
-    """Every dotted key with its default and its words."""
-    return dict(_walk(kind, ""))
-
-
-def _walk(kind: type[Any], prefix: str) -> Iterable[tuple[str, tuple[Any, str]]]:
-    for f in dataclasses.fields(kind):
-        if f.default_factory is not dataclasses.MISSING:
-            yield from _walk(typing.cast(type[Any], f.default_factory), f"{prefix}{f.name}.")
-        else:
-            yield f"{prefix}{f.name}", (f.default, f.metadata["words"])
-
-
-def _flatten(tree: Mapping[Any, Any], known: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for key, value in tree.items():
-        if value is None and any(name.startswith(f"{prefix}{key}.") for name in known):
-            continue  # a section whose lines are all commented out
-        if isinstance(value, Mapping):
-            flat |= _flatten(value, known, f"{prefix}{key}.")
-        else:
-            flat[f"{prefix}{key}"] = value
-    return flat
-
-
-def _check_key(key: str, where: str, known: Mapping[str, Any]) -> None:
-    if key not in known:
-        near = difflib.get_close_matches(key, known, n=1, cutoff=0.0)
-        raise UsageError("unknown setting", f"{key}, {where}", f"did you mean {near[0]}?")
-
-
-def _build(kind: type[T], flat: Mapping[str, Any], prefix: str) -> T:
-    hints = typing.get_type_hints(kind)
-    values: dict[str, Any] = {}
-    for f in dataclasses.fields(kind):  # type: ignore[arg-type]
-        key = f"{prefix}{f.name}"
-        if f.default_factory is not dataclasses.MISSING:
-            values[f.name] = _build(hints[f.name], flat, f"{key}.")
-        elif key in flat:
-            values[f.name] = _convert(key, flat[key], hints[f.name])
-    return kind(**values)
-
-
-def _convert(key: str, value: Any, hint: Any) -> Any:
-    """Checks a value against a field's type; numbers and lists are taken in their near forms."""
-    if typing.get_origin(hint) in (typing.Union, types.UnionType):
-        if value is None:
-            return None
-        hint = next(h for h in typing.get_args(hint) if h is not type(None))
-    if typing.get_origin(hint) is Literal:
-        if value in typing.get_args(hint):
-            return value
-        choices = " or ".join(map(str, typing.get_args(hint)))
-        raise UsageError("setting has no such value", f"{key}={value}", f"give {choices}")
-    if typing.get_origin(hint) is tuple:
-        items = value if isinstance(value, (list, tuple)) else [value]
-        return tuple(_convert(key, item, str) for item in items)
-    if hint is str and isinstance(value, (str, int, float)) and not isinstance(value, bool):
-        return str(value)
-    if hint is float and isinstance(value, (int, float)) and not isinstance(value, bool):
-        return float(value)
-    if type(value) is hint:
-        return value
-    raise UsageError("setting has the wrong type", f"{key}={value!r}", f"give {TYPE_WORDS[hint]}")

@@ -68,7 +68,7 @@ class Crops:
         return replace(self, seq=seq, publish_ns=publish_ns)
 
     def to_bytes(self) -> bytes:
-        """The msgpack map of CONTRACT 2, without topic."""
+        """The msgpack map as it is published, without its topic."""
         message = {"schema": wire.SCHEMA} | {f.name: getattr(self, f.name) for f in fields(self)}
         message["crops"] = [
             {f.name: getattr(crop, f.name) for f in fields(crop)} for crop in self.crops

@@ -179,7 +179,7 @@ class SoundReading:
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
 class Attention:
-    """Where to look: the message that leaves (CONTRACT 2)."""
+    """Where to look: the message that leaves."""
 
     camera: str
     frame_id: str
@@ -220,7 +220,7 @@ class Attention:
         return replace(self, seq=seq, publish_ns=publish_ns)
 
     def to_bytes(self, dtype: wire.MapType = "<f2") -> bytes:
-        """The msgpack map of CONTRACT 2, without topic."""
+        """The msgpack map as it is published, without its topic."""
         message: dict[str, Any] = {"schema": wire.SCHEMA}
         message |= {name: getattr(self, name) for name in _PLAIN_FIELDS}
         message["image"] = list(self.image)
@@ -302,7 +302,7 @@ class CameraHealth:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Health:
-    """How the stream is doing, once a second (CONTRACT 2)."""
+    """How the stream is doing, once a second."""
 
     rate_hz: float
     latency_ms: dict[str, float]
@@ -324,7 +324,7 @@ class Health:
     """By name."""
 
     def to_bytes(self) -> bytes:
-        """The msgpack map of CONTRACT 2, without topic."""
+        """The msgpack map as it is published, without its topic."""
         plain = {f.name: getattr(self, f.name) for f in fields(self)}
         plain["warnings"] = list(self.warnings)
         plain["cameras"] = {name: asdict(camera) for name, camera in self.cameras.items()}

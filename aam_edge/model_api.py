@@ -13,7 +13,7 @@ from __future__ import annotations
 import logging
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 from aam_edge.config import GazeConfig, ModelConfig, ReadoutConfig
 from aam_edge.engine.backend import Backend
 from aam_edge.engine.catalog import Engines, open_backend, open_prompts, open_released
-from aam_edge.engine.package import find_package
+from aam_edge.engine.package import Package, find_package
 from aam_edge.engine.passes import OneByOne, Passer, Passes
 from aam_edge.engine.session import Session
 from aam_edge.engine.size import shrink
@@ -37,6 +37,9 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+BackendMaker = Callable[[Package, str, str, int, str, Engines], Backend]
+"""Network, engine, precision, threads, device and where TensorRT engines lie to a backend."""
+
 
 class Model:
     """A network in an engine. Used by one thread; streams share it."""
@@ -46,7 +49,19 @@ class Model:
         config: ModelConfig,
         readout: ReadoutConfig | None = None,
         gaze: GazeConfig | None = None,
+        open_backend: BackendMaker = open_backend,
     ):
+        """Loads the network.
+
+        Args:
+            config: which network, and on what it runs.
+            readout: how targets are read from its maps.
+            gaze: how the next point to look at is chosen.
+            open_backend: what loads a native network into an engine, as `catalog.open_backend`.
+
+        Raises:
+            UsageError, ModelError: with one line that says what to do.
+        """
         self.config = config
         self.package = find_package(config.name)
         self.readout, self.gaze = readout or ReadoutConfig(), gaze or GazeConfig()
@@ -83,7 +98,7 @@ class Model:
         return Passes(self._native, self.config.batch)
 
     def shrink(self, image: Image) -> Image:
-        """The picture as the network takes it."""
+        """The picture (H, W, 3), uint8 BGR, in the size (h, w, 3) that the network takes."""
         if self._released is not None:
             return self._released.shrink(image)
         return shrink(image, self.config.pixels)

@@ -22,7 +22,6 @@ from aam_edge.commands import Commands
 from aam_edge.config import Config
 from aam_edge.ego.catalog import EgoSources
 from aam_edge.errors import AamEdgeError, SourceError
-from aam_edge.intrinsics import Intrinsics
 from aam_edge.messages import Attention, Frame, Health, Observation
 from aam_edge.meter import Meter
 from aam_edge.model_api import Model, Stream
@@ -69,7 +68,6 @@ class Runtime:
         self._sequence: dict[str, int] = {}
         self._started_ns = time.monotonic_ns()
         self._next_health_ns = self._started_ns
-        self.page_url: str | None = None
 
     def run(self, stop: threading.Event) -> None:
         """Streams until `stop` is set, the sources end, or as long as the settings say.
@@ -85,17 +83,17 @@ class Runtime:
         self._raise_failure()
 
     def _open(self, open_things: ExitStack) -> None:
-        """Sinks first: a taken port is said before a camera is touched."""
+        """The network, then sinks: a wrong model opens no socket, a taken port no camera."""
         config = self._config
+        self._model = Model(config.model, config.readout, config.gaze)
+        open_things.callback(self._model.close)
+        self._stream: Stream = self._model.stream(config.prompts, config.source.calibration)
+        open_things.callback(self._stream.close)
         self._cameras = Cameras(config, open_things)
         self._sinks = self._open_sinks(open_things)
         self._cropper = Cropper(config.gaze) if config.gaze.crops else None
         if self._cropper is not None:
             open_things.callback(self._cropper.close)
-        self._model = Model(config.model, config.readout, config.gaze)
-        open_things.callback(self._model.close)
-        self._stream: Stream = self._model.stream(config.prompts, config.source.calibration)
-        open_things.callback(self._stream.close)
         self._steering = Steering(self._stream, self.health, self._cameras.names)
         is_alone = len(self._cameras) == 1
         self._recall = Recall(self._stream, follows=config.source.as_recorded, is_alone=is_alone)
@@ -133,14 +131,13 @@ class Runtime:
             page = PageSink(config.page, config.net, self.commands)
             open_things.callback(page.close)
             sinks.append(page)
-            self.page_url = page.url
         if config.ros.url != NONE:
             from aam_edge.sinks.ros import RosSink  # with all that ROS needs
 
             ros = RosSink(config.ros, self.commands, self._cameras.names)
             open_things.callback(ros.close)
             sinks.append(ros)
-        for viewer in open_viewers(config, self._cameras.names, self._lens):
+        for viewer in open_viewers(config, self._cameras.names, self._stream.bearings.lens):
             open_things.callback(viewer.close)
             sinks.append(viewer)
         self._recording = self._open_recording(open_things)
@@ -149,10 +146,6 @@ class Runtime:
         for sink in self._extra_sinks:
             open_things.callback(sink.close)
         return [*sinks, *self._extra_sinks]
-
-    def _lens(self, camera: str, size: tuple[int, int]) -> Intrinsics | None:
-        """A camera's calibration, for sinks that are opened before it is read."""
-        return self._stream.bearings.lens(camera, size)
 
     def _open_recording(self, open_things: ExitStack) -> RecordingSink | None:
         config = self._config

@@ -24,10 +24,11 @@ def subscribe(
     """Iterates over a publisher's maps; ends when none came for `timeout_s`.
 
     Args:
-        endpoint: of the publisher; it may start later. camera: its name, or None for all cameras
-        and prompts. prompt_index: which of the camera's prompts. newest_only: a slow reader gets
-        the newest map and loses older ones; `seq` shows how many. With
-            several cameras the newest of all.
+        endpoint: of the publisher; it may start later.
+        camera: its name, or None for all cameras and prompts.
+        prompt_index: which of the camera's prompts.
+        newest_only: a slow reader gets the newest map and loses older ones, with several cameras
+            the newest of all; `seq` shows how many were lost.
         timeout_s: seconds without a map, None waits for ever.
     """
     topic = b"attention/"

@@ -8,38 +8,26 @@ another type than the topic has) is refused here: it stands in `log`, and the cl
 from __future__ import annotations
 
 import asyncio
-import base64
 import json
 import threading
-import time
 from collections import defaultdict
 from collections.abc import Callable, Coroutine
 from itertools import count
-from types import TracebackType
 from typing import Any
 
 from aiohttp import WSMsgType, web
 
-from tests.ros_types import ROS_1, ROS_2, SERVICES, Fields
+from tests.ros_fit import Refused, RosTypes, Tree
+from tests.ros_types import SERVICES
 
 DEADLINE_S = 30.0
 MESSAGE_BYTES = 10 << 20
-Tree = dict[str, Any]
-INTEGERS = {
-    f"{sign}int{bits}": (0 if sign else -(1 << bits - 1), (1 << bits - (not sign)) - 1)
-    for sign in ("", "u")
-    for bits in (8, 16, 32, 64)
-}
 
 
 async def turns() -> None:
     """Some turns of the loop: what is accepted or aborted is so only after one or two."""
     for _ in range(9):
         await asyncio.sleep(0)
-
-
-class Refused(Exception):
-    """What a bridge writes into its log and tells nobody."""
 
 
 class Client:
@@ -53,17 +41,13 @@ class Client:
         self.fragments: dict[str, dict[int, str]] = defaultdict(dict)
 
 
-class RosBridge:
+class RosBridge(RosTypes):
     """The server, in a thread of its own; use it with `with`."""
 
     def __init__(self, ros: int = 2, *, rosapi: bool = True, without: tuple[str, ...] = ()):
-        self.types = {
-            name: dict(fields)
-            for name, fields in (ROS_1 if ros == 1 else ROS_2).items()
-            if not name.startswith(without or ("-",))
-        }
+        super().__init__(ros, without)
         self.services = {n: t for n, t in SERVICES.items() if not n.startswith(without or ("-",))}
-        self.ros, self.has_rosapi = ros, rosapi
+        self.has_rosapi = rosapi
         self.topics: dict[str, str] = {}
         """Topic to type: the graph."""
         self.messages: dict[str, list[Tree]] = defaultdict(list)
@@ -94,12 +78,7 @@ class RosBridge:
         self.start()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        problem: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *problem: object) -> None:
         self.reads, self.delay_s = True, 0.0
         self.stop()
         self._run(self._finish())
@@ -325,12 +304,6 @@ class RosBridge:
 
     # The graph.
 
-    def _short(self, kind: str) -> str:
-        package, *middle, name = kind.split("/")
-        if middle and (self.ros == 1 or middle not in (["msg"], ["srv"])):
-            raise Refused(f"{kind} is not a valid type string")
-        return f"{package}/{name}"
-
     def _join(self, topic: str, kind: str) -> None:
         short = self._short(kind)
         if not topic.startswith("/") or "//" in topic or "~" in topic:
@@ -415,65 +388,3 @@ class RosBridge:
             if (element := inner.partition("[")[0]) in self.types:
                 found += [d for d in self._typedefs(element) if d not in found]
         return found
-
-    def _long(self, short: str) -> str:
-        return short if self.ros == 1 else short.replace("/", "/msg/")
-
-    def _now(self) -> Tree:
-        names = ("secs", "nsecs") if self.ros == 1 else ("sec", "nanosec")
-        return dict(zip(names, divmod(time.time_ns(), 1_000_000_000), strict=True))
-
-    # What fits into which type.
-
-    def _fit(self, tree: Any, kind: str, where: str) -> Tree:
-        """The message as a node gets it, with every field; Refused as by the real one."""
-        if not isinstance(tree, dict):
-            raise Refused(f"{where} is no message")
-        fields: Fields = self.types[kind]
-        for name in tree:
-            if name not in fields:
-                raise Refused(f"Message type {kind} does not have a field {name} ({where})")
-        if kind == "std_msgs/Header" and "stamp" not in tree:
-            tree = {**tree, "stamp": self._now()}
-        return {
-            name: self._fit_value(tree.get(name), inner, f"{where}.{name}")
-            for name, inner in fields.items()
-        }
-
-    def _fit_value(self, value: Any, kind: str, where: str) -> Any:
-        element, is_row, length = kind.rstrip("]").partition("[")
-        if is_row:
-            return self._fit_row(value, element, length, where)
-        if kind == "time":
-            return self._fit_time(value)
-        if kind in self.types:
-            return self._fit(value or {}, kind, where)
-        if value is None:
-            return {"string": "", "bool": False, "float64": 0.0, "float32": 0.0}.get(kind, 0)
-        if kind in INTEGERS:
-            low, high = INTEGERS[kind]
-            fits = type(value) is int and low <= value <= high
-        else:
-            fits = isinstance(value, {"string": str, "bool": bool}.get(kind, float | int))
-        if not fits:
-            raise Refused(f"FieldTypeMismatch: {where} is {value!r}, and should be {kind}")
-        return value
-
-    def _fit_row(self, value: Any, element: str, length: str, where: str) -> Any:
-        if element == "uint8" and isinstance(value, str):
-            return base64.b64decode(value)
-        if value is None:
-            return [0.0] * int(length or 0)
-        if not isinstance(value, list) or (length and len(value) != int(length)):
-            raise Refused(f"FieldTypeMismatch: {where} should be {element}[{length}]")
-        return [self._fit_value(item, element, where) for item in value]
-
-    def _fit_time(self, value: Any) -> Tree:
-        """A stamp under the wrong names is no error: it becomes now."""
-        if value is None:
-            return {"sec": 0, "nanosec": 0}
-        for names in [("secs", "nsecs")] + [("sec", "nanosec")] * (self.ros == 2):
-            if set(value) == set(names):
-                return {"sec": value[names[0]], "nanosec": value[names[1]]}
-        now = self._now()
-        return dict(zip(("sec", "nanosec"), now.values(), strict=True))

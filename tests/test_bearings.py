@@ -16,9 +16,9 @@ from aam_edge.config import ReadoutConfig
 from aam_edge.errors import DataError
 from aam_edge.intrinsics import FISHEYE, Intrinsics
 from aam_edge.messages import Frame, Gaze, Observation, RawAttention, Target
-from aam_edge.readout.bearings import Bearings, bearings_of, pixels_of, read_calibrations
+from aam_edge.readout.bearings import Bearings, bearings_of, read_calibrations
 from aam_edge.readout.readout import Readout
-from tests.views import pinhole
+from tests.views import pinhole, pixels_of
 
 GRID = np.stack(np.meshgrid(np.linspace(-0.5, 639.5, 33), np.linspace(-0.5, 479.5, 25)), axis=-1)
 PIXELS = GRID.reshape(-1, 2)

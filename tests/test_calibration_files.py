@@ -14,7 +14,8 @@ from aam_edge.cli.main import build_parser
 from aam_edge.cli.stream import config_of
 from aam_edge.ego.gyro_log import read_gyro_log
 from aam_edge.ego.imu_yaml import read_imu_yaml
-from aam_edge.readout.bearings import bearings_of, pixels_of
+from aam_edge.readout.bearings import bearings_of
+from tests.views import pixels_of
 
 ROOT = Path(__file__).resolve().parents[1]
 FOLDER = ROOT / "calibration"

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from aam_edge.config import Config, known_settings, load_config, parse_size
+from aam_edge.config import Config, load_config, parse_size
 from aam_edge.errors import UsageError
+from aam_edge.settings import known_settings
 
 
 def written(folder: Path, text: str) -> Path:
@@ -174,7 +175,7 @@ def test_set_that_is_not_understood_is_refused(text: str) -> None:
 
 
 def test_every_setting_has_its_default_and_words() -> None:
-    settings = known_settings()
+    settings = known_settings(Config)
     assert settings["zmq.hwm"][0] == Config().zmq.hwm
     assert {"prompts", "source.cameras", "page.listen"} <= settings.keys()
     for key, (_, words) in settings.items():

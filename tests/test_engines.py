@@ -71,7 +71,7 @@ def eventful_readings(engine: str) -> list[list[RawAttention]]:
     for i, observation in enumerate(eventful()):
         session.set_prompts(ASKED.get(i, session.prompts))
         readings.append(session.step(observation))
-    assert session.backward_stamps == LONG // 37
+    assert session.counters["backward_stamps"] == LONG // 37
     return readings
 
 

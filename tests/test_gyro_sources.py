@@ -19,7 +19,8 @@ from aam_edge.ego.imu_yaml import ImuMount, write_imu_yaml
 from aam_edge.errors import DataError
 from aam_edge.recording.reader import Recording
 from tests.recordings import densities, maps_of, messages_of, stream
-from tests.rosbridge import RosBridge, Tree
+from tests.ros_fit import Tree
+from tests.rosbridge import RosBridge
 from tests.test_ego_motion import LENS, frame_of
 from tests.test_ros_bridge import wait_for
 from tests.views import START_NS

@@ -137,6 +137,29 @@ def test_script_is_sound_and_strict(script: str) -> None:
         assert "set -euo pipefail" in (ROOT / script).read_text()
 
 
+def python_files() -> list[Path]:
+    """Of the package, tests, tools and examples; tools have no suffix."""
+    tools = [f for f in (ROOT / "tools").iterdir() if f.is_file() and f.suffix in ("", ".py")]
+    ours = [f for f in tools if f.read_text().startswith(("#!/usr/bin/env python3", '"""'))]
+    folders = (PACKAGE, ROOT / "tests", ROOT / "examples")
+    return [*ours, *(file for folder in folders for file in folder.rglob("*.py"))]
+
+
+def test_files_have_one_subject_and_functions_do_one_thing() -> None:
+    """400 lines and 50: what is longer has a second subject, or does two things."""
+    too_long = []
+    for file in python_files():
+        text = file.read_text()
+        if text.count("\n") > 400:
+            too_long.append(f"{file}: {text.count(chr(10))} lines")
+        for node in ast.walk(ast.parse(text)):
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+                lines = (node.end_lineno or node.lineno) - node.lineno + 1
+                if lines > 50:
+                    too_long.append(f"{file}: {node.name} has {lines} lines")
+    assert too_long == []
+
+
 def run_demo(folder: Path, pythons: dict[str, str]) -> subprocess.CompletedProcess[str]:
     """tools/demo where the path has these Pythons alone, as small scripts."""
     for tool in ("bash", "dirname", "cat", "cksum", "uname", "sed", "grep"):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from decimal import Decimal, localcontext
 from pathlib import Path
 
 import numpy as np
@@ -18,12 +17,21 @@ from torch import Tensor, nn
 
 from aam_edge.model.native import lorentz
 from aam_edge.model.native.lorentz import LONGEST
-
-N = 64
-POINTS = 4
-"""Points drawn at a time."""
-EPS = 2.0**-23
-"""Of float32."""
+from tests.lorentz_textbook import (
+    EPS,
+    POINTS,
+    N,
+    ambient,
+    curvature,
+    exact_distance,
+    sizes,
+    textbook_angle,
+    textbook_distance,
+    textbook_exp,
+    textbook_inner,
+    textbook_log_space,
+    vectors,
+)
 
 seeds = st.integers(0, 10_000)
 curvatures = st.floats(-1, 1).map(lambda power: 10**power)
@@ -51,79 +59,6 @@ OF_TWO: list[Function] = [
 ]
 MAPS = ("exp_map0", "log_map0", "exp_map", "log_map")
 """What returns n numbers a point."""
-
-
-def vectors(seed: int, norm: float) -> Tensor:
-    """(POINTS, N), float32, of one length."""
-    v: Tensor = torch.randn(POINTS, N, generator=torch.Generator().manual_seed(seed))
-    v *= norm / v.norm(dim=1, keepdim=True)
-    return v
-
-
-def curvature(c: float) -> Tensor:
-    of_no_axes: Tensor = torch.tensor(c)
-    return of_no_axes
-
-
-def sizes(v: Tensor) -> Tensor:
-    """Lengths, exact for the smallest too."""
-    lengths: Tensor = v.double().norm(dim=1)
-    return lengths
-
-
-# The textbook, in float64: ambient formulas, for points that are neither near nor far.
-
-
-def time(x: Tensor, c: Tensor) -> Tensor:
-    squared: Tensor = 1 / c + x.square().sum(1)
-    return squared.sqrt()
-
-
-def textbook_inner(x: Tensor, y: Tensor, c: Tensor) -> Tensor:
-    product: Tensor = (x * y).sum(1) - time(x, c) * time(y, c)
-    return product
-
-
-def textbook_distance(x: Tensor, y: Tensor, c: Tensor) -> Tensor:
-    return (-c * textbook_inner(x, y, c)).clamp_min(1).acosh() / c.sqrt()
-
-
-def ambient(x: Tensor, v: Tensor, c: Tensor) -> tuple[Tensor, Tensor]:
-    """A tangent in the frame at x as time and space part."""
-    along = (x * v).sum(1)
-    space = v + x * (c * along / (1 + c.sqrt() * time(x, c)))[:, None]
-    return c.sqrt() * along, space
-
-
-def textbook_exp(x: Tensor, v: Tensor, c: Tensor) -> Tensor:
-    t, space = ambient(x, v, c)
-    n = c.sqrt() * (space.square().sum(1) - t.square()).sqrt()[:, None]
-    return n.cosh() * x + n.sinh() / n * space
-
-
-def textbook_log_space(x: Tensor, y: Tensor, c: Tensor) -> Tensor:
-    """Space part of log_x(y) in the ambient space."""
-    cosh = (-c * textbook_inner(x, y, c))[:, None]
-    return cosh.acosh() / (cosh.square() - 1).sqrt() * (y - cosh * x)
-
-
-def textbook_angle(x: Tensor, y: Tensor, c: Tensor) -> Tensor:
-    """As in MERU."""
-    product = c * textbook_inner(x, y, c)
-    far = time(y, c) + product * time(x, c)
-    cosine: Tensor = far / (x.norm(dim=1) * (product.square() - 1).sqrt())
-    return cosine.clamp(-1, 1).acos()
-
-
-def exact_distance(x: Tensor, y: Tensor, c: float) -> float:
-    """Of the very numbers in x and y, each (N,), with 60 digits."""
-    with localcontext() as context:
-        context.prec = 60
-        a, b = ([Decimal(number) for number in tensor.tolist()] for tensor in (x, y))
-        times = [(1 / Decimal(c) + sum(q * q for q in p)).sqrt() for p in (a, b)]
-        product = sum(p * q for p, q in zip(a, b, strict=True)) - times[0] * times[1]
-        cosh = max(-Decimal(c) * product, Decimal(1))
-        return float((cosh + (cosh * cosh - 1).sqrt()).ln() / Decimal(c).sqrt())
 
 
 @few
@@ -396,62 +331,6 @@ def test_a_map_is_measured_against_one_point() -> None:
     assert found.shape == (2, 5, 3, 4)
     one = lorentz.distance(cells[1, 0, :, 2, 3][None], prompts[1, 4, :, 0, 0][None], curvature(1.0))
     assert float(found[1, 4, 2, 3]) == pytest.approx(float(one), rel=1e-5)
-
-
-# The released code's values, where its definitions are ours. It clamps distances to at least
-# acosh(1.0001), adds 1e-4 or 1e-8 to divisors, has noise for an angle at the origin, and takes
-# acosh and acos in float32.
-
-
-@pytest.fixture(scope="module")
-def fixtures(shared: Path) -> dict[str, Tensor]:
-    from safetensors.torch import load_file
-
-    path = shared / "aam" / "fixtures" / "a_lorentz.safetensors"
-    if not path.is_file():
-        pytest.skip(f"needs the developers' shared/ tensors ({path.name})")
-    return dict(load_file(path))
-
-
-COINCIDE = {
-    # name: sets of points, tolerance (relative, or absolute below 1)
-    "exp_map0": (
-        "zero tiny_1e-6 tiny_1e-4 small_1e-2 mid_0.5 mid_2 big_12 huge_1e3 huge_1e5",
-        1e-5,
-    ),
-    "log_map0": ("zero mid_0.5 mid_2 big_12 huge_1e3 huge_1e5", 1e-5),
-    "dist_to_origin": ("zero mid_0.5 mid_2 big_12 huge_1e3 huge_1e5", 1e-5),
-    "half_aperture": ("zero tiny_1e-6 tiny_1e-4 small_1e-2 mid_2 big_12 huge_1e3 huge_1e5", 2e-5),
-    "pairwise_inner": ("mid_0.5|mid_2 mid_2|big_12 small_1e-2|big_12 tiny_1e-6|mid_0.5", 1e-5),
-    "pairwise_dist": ("mid_0.5|mid_2 mid_2|big_12 small_1e-2|big_12 zero|mid_2", 1e-5),
-    "oxy_angle": ("mid_0.5|mid_2 mid_2|big_12 small_1e-2|big_12", 1e-4),
-}
-
-
-def ours(name: str, points: list[Tensor], c: Tensor) -> Tensor:
-    """Our function under the released code's name."""
-    if name in ("pairwise_inner", "pairwise_dist"):
-        function = lorentz.inner if name == "pairwise_inner" else lorentz.distance
-        return function(points[0][:, None], points[1][None], c, -1)
-    if name == "dist_to_origin":
-        return lorentz.depth(points[0], c)[:, None]
-    if name == "oxy_angle":
-        return lorentz.exterior_angle(points[0], points[1], c)
-    one: Function = getattr(lorentz, name)
-    return one(points[0], c)
-
-
-@pytest.mark.parametrize("c", [0.35, 1.0, 4.2])
-@pytest.mark.parametrize("name", sorted(COINCIDE))
-def test_released_code_measures_the_same(fixtures: dict[str, Tensor], name: str, c: float) -> None:
-    sets, tolerance = COINCIDE[name]
-    for key in sets.split():
-        points = [fixtures[f"points/{part}"] for part in key.split("|")]
-        found = ours(name, points, curvature(c))
-        expected = fixtures[f"c{c}/{name}/{key}"]
-        np.testing.assert_allclose(
-            found, expected, rtol=tolerance, atol=tolerance, err_msg=f"{name} {key}"
-        )
 
 
 class Everything(nn.Module):

@@ -160,7 +160,7 @@ def test_photo_without_a_map_is_left_out_for_all(discs: Path, tmp_path: Path) ->
     assert {len(rows) for rows in scores.rows.values()} == {2}
     assert skipped.reasons == {"photo has no map": 1}
     assert "p1" in skipped.names[0][0]
-    assert scores.rows["flat"][0][METRICS.index("sAUC")] == 0.5
+    assert scores.rows["flat"][0][list(METRICS).index("sAUC")] == 0.5
 
 
 def test_map_for_a_prompt_lies_in_a_folder_of_its_words(tmp_path: Path) -> None:

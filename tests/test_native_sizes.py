@@ -23,14 +23,13 @@ from aam_edge.messages import Frame, Observation
 from aam_edge.model.native.network import NativeNetwork, silent_moment
 from aam_edge.model.native.sizes import (
     begin_from,
-    begin_lora,
     merge_projections,
     network_of,
     size_of,
 )
 from aam_edge.model.native.step_graph import BodyGraph
 from aam_edge.model.native.vit_body import VIT_TAPS
-from aam_edge.model.released.lora import LoraLinear, add_lora, lora_layers
+from aam_edge.model.released.lora import LoraLinear, add_lora
 from tests.tiny_package import tiny_network, tiny_package
 
 Frames = Callable[[int], Frame]
@@ -147,35 +146,6 @@ def test_network_begins_from_dinov3_or_from_a_public_checkpoint(prefix: str) -> 
     begin_from(network, tensors, Path("dinov3.safetensors"))
     for name, tensor in network.body.backbone.state_dict().items():
         assert torch.equal(tensor, source.state_dict()[name])
-
-
-def test_network_goes_on_with_the_lora_of_a_public_checkpoint() -> None:
-    """Pairs beside a backbone in which they are merged, as `aam-edge weights import` writes."""
-    torch.manual_seed(0)
-    source, network = tiny_network(1), tiny_network(2)
-    path, picture = Path("aam.safetensors"), torch.rand(1, 3, HEIGHT, WIDTH) * 255
-    add_lora(source.body.backbone)
-    tensors = {}
-    with torch.no_grad():
-        for name, layer in lora_layers(source.body.backbone):
-            layer.lora_B.weight.normal_(std=0.02)
-            for key in ("lora_A", "lora_B"):
-                tensors[f"lora.{name}.{key}.weight"] = getattr(layer, key).weight.clone()
-        source.eval()
-        merge_projections(source)
-        whole = source.body.backbone.state_dict()
-        tensors |= {f"backbone.{name}": tensor for name, tensor in whole.items()}
-        begin_from(network, tensors, path)
-        begin_lora(network, tensors, path)
-        network.eval()
-        found = network.body.backbone(picture)[3]
-        torch.testing.assert_close(found, source.body.backbone(picture)[3], atol=1e-4, rtol=1e-4)
-    learning = {n for n, p in network.body.backbone.named_parameters() if p.requires_grad}
-    assert learning
-    assert all(".lora_" in name for name in learning)
-    del tensors["lora.blocks.0.attn.qkv.lora_A.weight"]
-    with pytest.raises(ModelError, match=r"LoRA is missing .*\(aam.safetensors: lora.blocks.0"):
-        begin_lora(tiny_network(), tensors, path)
 
 
 def test_other_files_are_refused_to_begin_from() -> None:

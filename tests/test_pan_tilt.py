@@ -14,7 +14,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aam_edge.config import known_settings
+from aam_edge.config import Config
+from aam_edge.settings import known_settings
 from tests.program import Program
 from tests.rosbridge import DEADLINE_S, RosBridge
 
@@ -118,5 +119,5 @@ def test_search_goes_out_through_a_bridge() -> None:
 def test_guide_names_what_there_is() -> None:
     guide = (ROOT / "docs" / "guides" / "pan_tilt.md").read_text()
     for name in re.findall(r"`(gaze\.\w+|ego\.\w+)[`=]", guide):
-        assert name in known_settings() or name == "gaze.yaw", name
+        assert name in known_settings(Config) or name == "gaze.yaw", name
     assert "examples/pan_tilt.py" in guide

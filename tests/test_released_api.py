@@ -21,15 +21,16 @@ from aam_edge.engine.memory import free_bytes, need_memory
 from aam_edge.engine.released import Released, load_released
 from aam_edge.engine.released_network import Opened
 from aam_edge.engine.released_session import LONGEST_GAP_S, ReleasedBackend, ReleasedSession
-from aam_edge.engine.session import UNKNOWN_STEP_S
+from aam_edge.engine.stamps import UNKNOWN_STEP_S
 from aam_edge.errors import ModelError
 from aam_edge.messages import Frame, Observation, Sound
 from aam_edge.model.released.checkpoint import plain_network
-from aam_edge.model.released.network import SHAPES, TINY_SHAPE, ReleasedNetwork
+from aam_edge.model.released.network import SHAPES, ReleasedNetwork
 from aam_edge.model.released.pictures import prepare
 from aam_edge.model.released.wav2clip import Wav2Clip, Wav2ClipSize
 from aam_edge.snapshot import pack_snapshot, unpack_snapshot
 from tests.reference import assert_near
+from tests.tiny_released import TINY_SHAPE, random_released
 
 TEXT = np.linspace(-1, 1, 24, dtype=np.float32)
 SECOND_NS = 1_000_000_000
@@ -50,12 +51,7 @@ class Words:
 
 @pytest.fixture(scope="module")
 def network() -> ReleasedNetwork:
-    torch.manual_seed(0)
-    made = ReleasedNetwork(TINY_SHAPE)
-    made.eval().requires_grad_(False)
-    for parameter in made.parameters():
-        torch.nn.init.normal_(parameter, std=0.2)
-    return made
+    return random_released().requires_grad_(False)
 
 
 @pytest.fixture(scope="module")

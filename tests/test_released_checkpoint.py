@@ -23,9 +23,10 @@ from aam_edge.model.released.dinov3 import (
     key_bias_mask,
 )
 from aam_edge.model.released.files import read_weights
-from aam_edge.model.released.lora import TINY_LORA, add_lora, lora_layers, merge_lora
-from aam_edge.model.released.network import SHAPES, TINY_SHAPE, ReleasedNetwork
+from aam_edge.model.released.lora import add_lora, lora_layers, merge_lora
+from aam_edge.model.released.network import SHAPES, ReleasedNetwork
 from tests.reference import Tensors, assert_near, below, reference
+from tests.tiny_released import TINY_LORA, TINY_SHAPE
 
 FILE = Path("aam.pth")
 OFFICIAL_ENTRIES = {"s": 605, "b": 605, "l": 881}

@@ -17,8 +17,9 @@ from aam_edge.model.released import losses
 from aam_edge.model.released.lora import add_lora, merge_lora
 from aam_edge.model.released.names import merged as merged_names
 from aam_edge.model.released.names import our_names
-from aam_edge.model.released.network import TINY_SHAPE, ReleasedNetwork
+from aam_edge.model.released.network import ReleasedNetwork
 from tests.reference import Tensors, assert_near, below, loaded, reference
+from tests.tiny_released import TINY_SHAPE, random_released
 
 LOSSES = "losses: task,kld,cc,sim,contrast,ti,at,entail,total"
 RUNS = (
@@ -135,17 +136,8 @@ def slopes(network: ReleasedNetwork) -> dict[str, Tensor]:
     return sums
 
 
-def random_network(seed: int = 0) -> ReleasedNetwork:
-    """A network of which every weight matters."""
-    torch.manual_seed(seed)
-    network = ReleasedNetwork(TINY_SHAPE).eval()
-    for parameter in network.parameters():
-        torch.nn.init.normal_(parameter, std=0.2)
-    return network
-
-
 def test_forward_leaves_weights_out_of_range_alone() -> None:
-    network = random_network()
+    network = random_released()
     with torch.no_grad():
         network.head.curv.fill_(9.0)
         network.head.textual_alpha.fill_(2.0)
@@ -157,7 +149,7 @@ def test_forward_leaves_weights_out_of_range_alone() -> None:
 
 
 def test_pictures_of_a_batch_do_not_see_each_other_and_frames_do() -> None:
-    network = random_network()
+    network = random_released()
     pictures, text = torch.randn(6, 3, 32, 48), torch.randn(1, 24).expand(6, -1)
     alone = torch.cat([network(p[None], text[:1]).maps for p in pictures])
     assert_near(network(pictures, text).maps, alone.detach())

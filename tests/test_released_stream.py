@@ -8,22 +8,18 @@ torch = pytest.importorskip("torch")
 
 from torch import Tensor
 
-from aam_edge.model.released.network import TINY_SHAPE, ReleasedNetwork, stretched
+from aam_edge.model.released.network import ReleasedNetwork, stretched
 from aam_edge.model.released.pictures import prepare
 from aam_edge.model.released.stream import ReleasedStream, RingState, state_of
 from tests.reference import assert_near
+from tests.tiny_released import random_released
 
 FRAMES, SIZE = 9, (32, 48)
 
 
 @pytest.fixture(scope="module")
 def network() -> ReleasedNetwork:
-    torch.manual_seed(0)
-    made = ReleasedNetwork(TINY_SHAPE)
-    made.eval().requires_grad_(False)
-    for parameter in made.parameters():
-        torch.nn.init.normal_(parameter, std=0.2)
-    return made
+    return random_released().requires_grad_(False)
 
 
 @pytest.fixture(scope="module")

@@ -18,7 +18,8 @@ from aam_edge.ros.bridge import Bridge
 from aam_edge.ros.dialect import Dialect, encode
 from aam_edge.ros.messages import message
 from tests.program import free_endpoint
-from tests.rosbridge import DEADLINE_S, RosBridge, Tree
+from tests.ros_fit import Tree
+from tests.rosbridge import DEADLINE_S, RosBridge
 
 String = message("std_msgs/msg/String")
 Stamped = message("geometry_msgs/msg/PointStamped")

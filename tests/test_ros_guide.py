@@ -13,7 +13,8 @@ from typing import Any
 import pytest
 
 from tests.program import Program
-from tests.rosbridge import DEADLINE_S, RosBridge, Tree
+from tests.ros_fit import Tree
+from tests.rosbridge import DEADLINE_S, RosBridge
 
 ROOT = Path(__file__).parent.parent
 GUIDE = (ROOT / "docs" / "guides" / "ros.md").read_text()

@@ -11,7 +11,6 @@ import os
 import queue
 import subprocess
 import sys
-import textwrap
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -92,46 +91,47 @@ def test_golden_table_is_what_the_real_rclpy_says(signal: str) -> None:
     assert run(python, SCRIPT, signal, *ROS_ARGUMENTS) == golden
 
 
+ECHO = """
+import rclpy
+from rclpy.executors import ExternalShutdownException
+from rclpy.node import Node
+from rclpy.qos import qos_profile_sensor_data
+from std_msgs.msg import String
+from std_srvs.srv import SetBool
+
+class Echo(Node):
+    def __init__(self):
+        super().__init__("echo")
+        self.declare_parameter("suffix", "!")
+        self.publisher = self.create_publisher(String, "out", 10)
+        self.create_subscription(String, "in", self.heard, qos_profile_sensor_data)
+        self.create_service(SetBool, "~/loud", self.loud)
+        self.is_loud = False
+
+    def heard(self, message):
+        text = message.data + self.get_parameter("suffix").value
+        self.publisher.publish(String(data=text.upper() if self.is_loud else text))
+
+    def loud(self, request, response):
+        self.is_loud = request.data
+        response.success, response.message = True, self.get_fully_qualified_name()
+        return response
+
+def main():
+    try:
+        with rclpy.init():
+            rclpy.spin(Echo())
+    except (KeyboardInterrupt, ExternalShutdownException):
+        pass
+
+main()
+"""
+
+
 @pytest.mark.parametrize("ros", [1, 2])
 def test_node_written_for_rclpy_runs_unchanged(ros: int, tmp_path: Path) -> None:
     script = tmp_path / "node.py"
-    script.write_text(
-        textwrap.dedent("""
-        import rclpy
-        from rclpy.executors import ExternalShutdownException
-        from rclpy.node import Node
-        from rclpy.qos import qos_profile_sensor_data
-        from std_msgs.msg import String
-        from std_srvs.srv import SetBool
-
-        class Echo(Node):
-            def __init__(self):
-                super().__init__("echo")
-                self.declare_parameter("suffix", "!")
-                self.publisher = self.create_publisher(String, "out", 10)
-                self.create_subscription(String, "in", self.heard, qos_profile_sensor_data)
-                self.create_service(SetBool, "~/loud", self.loud)
-                self.is_loud = False
-
-            def heard(self, message):
-                text = message.data + self.get_parameter("suffix").value
-                self.publisher.publish(String(data=text.upper() if self.is_loud else text))
-
-            def loud(self, request, response):
-                self.is_loud = request.data
-                response.success, response.message = True, self.get_fully_qualified_name()
-                return response
-
-        def main():
-            try:
-                with rclpy.init():
-                    rclpy.spin(Echo())
-            except (KeyboardInterrupt, ExternalShutdownException):
-                pass
-
-        main()
-        """)
-    )
+    script.write_text(ECHO)
     with RosBridge(ros) as server:
         command = [sys.executable, "-m", "aam_edge.ros", "--url", server.url, str(script)]
         arguments = ["--ros-args", "-r", "__ns:=/a", "-r", "out:=/said", "-p", "suffix:='?'"]

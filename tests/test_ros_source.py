@@ -27,7 +27,8 @@ from aam_edge.sources.ros import RosSource
 from aam_edge.sources.ros_picture import picture_of
 from tests.conftest import scene
 from tests.program import Program, free_endpoint
-from tests.rosbridge import DEADLINE_S, RosBridge, Tree
+from tests.ros_fit import Tree
+from tests.rosbridge import DEADLINE_S, RosBridge
 from tests.test_ros_bridge import wait_for
 
 Image = message("sensor_msgs/msg/Image")

@@ -14,6 +14,7 @@ import pytest
 import zmq
 
 import aam_edge
+from aam_edge.cli.main import main
 from aam_edge.messages import Health
 from tests.program import Program, free_endpoint, listening, run
 
@@ -210,6 +211,26 @@ def test_taken_port_is_said(tmp_path: Path) -> None:
         )
     assert done.returncode == 5
     assert f"port is in use ({endpoint})" in done.stderr
+
+
+@pytest.mark.parametrize("mistake", ["--model", "--calibration"])
+def test_wrong_model_or_calibration_is_said_before_anything_opens(
+    mistake: str, tmp_path: Path
+) -> None:
+    recorded = tmp_path / "out.mcap"
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        endpoint = f"tcp://127.0.0.1:{taken.getsockname()[1]}"
+        where = ("--pub", endpoint, "--control", "none", "--page", "127.0.0.1:0")
+        done = run("--camera", "demo", *where, "--record", str(recorded), mistake, "nowhere")
+    assert "nowhere" in done.stderr
+    assert "port is in use" not in done.stderr
+    assert done.stderr.count("\n") == 1
+    assert not recorded.exists()
+
+
+def test_bench_refuses_a_model_that_is_not_there(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["bench", "--model", "giga"]) == 4
+    assert "unknown model (giga)" in capsys.readouterr().err
 
 
 def test_settings_file_is_read_and_options_win(tmp_path: Path) -> None:

@@ -19,8 +19,8 @@ pytest.importorskip("lightning_fabric", reason="needs the extra [train]")
 pytest.importorskip("webdataset", reason="needs the extra [train]")
 
 from aam_edge.cli.main import main
-from aam_edge.config import load_settings
 from aam_edge.errors import UsageError
+from aam_edge.settings import load_settings
 from aam_edge.training.export import assembled
 from aam_edge.training.run.settings import RunConfig
 from aam_edge.training.run.trainer import fit

@@ -15,7 +15,7 @@ torch = pytest.importorskip("torch", reason="needs the extra [train]")
 pytest.importorskip("lightning_fabric", reason="needs the extra [train]")
 
 from aam_edge.cli.main import build_parser
-from aam_edge.config import known_settings
+from aam_edge.settings import known_settings
 from aam_edge.training.corpus.reader import read_items
 from aam_edge.training.corpus.skipped import Skipped
 from aam_edge.training.run.settings import RunConfig

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from aam_edge.config import load_settings
+from aam_edge.settings import load_settings
 from aam_edge.training.run.settings import RunConfig
 
 QUICK = (

@@ -15,6 +15,15 @@ from aam_edge.messages import Frame, Image
 START_NS = 1_800_000_000_000_000_000
 
 
+def pixels_of(intrinsics: Intrinsics, bearings: Floats) -> Floats:
+    """Pixels (n, 2) of yaw and pitch (n, 2); NaN for what the lens does not see."""
+    yaw, pitch = bearings.T
+    level = np.cos(pitch)
+    return intrinsics.pixels(
+        np.column_stack([-np.sin(yaw) * level, np.sin(pitch), np.cos(yaw) * level])
+    )
+
+
 def pinhole(size: tuple[int, int] = (640, 480), focal_px: float = 500.0) -> Intrinsics:
     """Without distortion, the centre off the middle."""
     width, height = size

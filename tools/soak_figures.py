@@ -90,7 +90,9 @@ def findings(samples: Samples, fps: float, *, is_paced: bool) -> list[Finding]:
     )
     off = drift_ms(np.array(samples.frame), np.array(samples.capture_ns), fps)
     rows.append(
-        Finding("drift of stamps", f"{off:.3f} ms", f"below {MOST_DRIFT_MS} ms", off < MOST_DRIFT_MS)
+        Finding(
+            "drift of stamps", f"{off:.3f} ms", f"below {MOST_DRIFT_MS} ms", off < MOST_DRIFT_MS
+        )
     )
     return rows
 
@@ -126,7 +128,11 @@ def draw(samples: Samples, title: str, path: Path, *, is_paced: bool) -> None:
 
 
 def _plot(
-    page: NDArray[np.uint8], corner: tuple[int, int], time_s: Floats, lines: list[Floats], words: str
+    page: NDArray[np.uint8],
+    corner: tuple[int, int],
+    time_s: Floats,
+    lines: list[Floats],
+    words: str,
 ) -> None:
     x0, y0, width, height = *corner, 800, 140
     top = 1.15 * max(float(line.max()) for line in lines)

@@ -7,7 +7,6 @@ import io
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path, PurePath
-from types import TracebackType
 from typing import Any, TextIO
 
 import cv2
@@ -104,12 +103,7 @@ class Writer:
     def __enter__(self) -> Writer:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        problem: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *problem: object) -> None:
         self.close()
 
 

@@ -10,7 +10,8 @@ import threading
 from pathlib import Path
 from types import FrameType
 
-from aam_edge.config import Config, known_settings, load_config
+from aam_edge.config import Config, load_config
+from aam_edge.settings import known_settings
 
 EPILOG = """\
 examples:
@@ -48,7 +49,7 @@ OPTIONS = {
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares the options of the stream."""
-    words = {option: known_settings()[key][1] for option, key in OPTIONS.items()}
+    words = {option: known_settings(Config)[key][1] for option, key in OPTIONS.items()}
     parser.epilog = EPILOG
     seen = parser.add_argument_group("what is seen and heard")
     seen.add_argument(
@@ -68,26 +69,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help=f"{words['calibration']} (repeatable)",
     )
     seen.add_argument("--pace", choices=("real", "every"), help=words["pace"])
-    network = parser.add_argument_group("network")
-    network.add_argument(
-        "--prompt",
-        metavar="TEXT",
-        action="append",
-        help=f"{words['prompt']} (repeatable; free viewing)",
-    )
-    network.add_argument("--model", metavar="NAME|FILE", help=f"{words['model']} (nano)")
-    network.add_argument(
-        "--engine", metavar="NAME", help=f"{words['engine']} (the fastest that is installed)"
-    )
-    out = parser.add_argument_group("where it goes")
-    out.add_argument("--pub", metavar="ENDPOINT", help=f"{words['pub']} (tcp://127.0.0.1:5560)")
-    out.add_argument(
-        "--control", metavar="ENDPOINT", help=f"{words['control']} (tcp://127.0.0.1:5561)"
-    )
-    out.add_argument("--ros", metavar="URL", help=f"{words['ros']} (none)")
-    out.add_argument("--namespace", metavar="NS", help=f"{words['namespace']} (/aam)")
-    out.add_argument("--page", metavar="HOST:PORT", help=f"{words['page']} (127.0.0.1:8088)")
-    out.add_argument("--record", metavar="FILE", help=f"{words['record']} (none)")
+    _add_network(parser, words)
+    _add_outputs(parser, words)
     run = parser.add_argument_group("run")
     run.add_argument("--duration", metavar="S", type=float, help=words["duration"])
     run.add_argument("--frames", metavar="N", type=int, help=words["frames"])
@@ -101,6 +84,32 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=[],
         help="one setting; help lists them",
     )
+
+
+def _add_network(parser: argparse.ArgumentParser, words: dict[str, str]) -> None:
+    network = parser.add_argument_group("network")
+    network.add_argument(
+        "--prompt",
+        metavar="TEXT",
+        action="append",
+        help=f"{words['prompt']} (repeatable; free viewing)",
+    )
+    network.add_argument("--model", metavar="NAME|FILE", help=f"{words['model']} (nano)")
+    network.add_argument(
+        "--engine", metavar="NAME", help=f"{words['engine']} (the fastest that is installed)"
+    )
+
+
+def _add_outputs(parser: argparse.ArgumentParser, words: dict[str, str]) -> None:
+    out = parser.add_argument_group("where it goes")
+    out.add_argument("--pub", metavar="ENDPOINT", help=f"{words['pub']} (tcp://127.0.0.1:5560)")
+    out.add_argument(
+        "--control", metavar="ENDPOINT", help=f"{words['control']} (tcp://127.0.0.1:5561)"
+    )
+    out.add_argument("--ros", metavar="URL", help=f"{words['ros']} (none)")
+    out.add_argument("--namespace", metavar="NS", help=f"{words['namespace']} (/aam)")
+    out.add_argument("--page", metavar="HOST:PORT", help=f"{words['page']} (127.0.0.1:8088)")
+    out.add_argument("--record", metavar="FILE", help=f"{words['record']} (none)")
 
 
 def run(options: argparse.Namespace) -> int:
@@ -139,6 +148,6 @@ def config_of(options: argparse.Namespace) -> Config:
 
 def print_settings() -> None:
     """All settings with default and meaning."""
-    for key, (default, words) in known_settings().items():
+    for key, (default, words) in known_settings(Config).items():
         shown = "" if default in (None, ()) else f" ({default})"
         sys.stdout.write(f"{key}{shown}\n    {words}\n")

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 from aam_edge.cli.offline import module
 from aam_edge.cli.parser import add_step
 from aam_edge.cli.train_watcher import TrainWatcher
-from aam_edge.config import known_settings, load_settings
 from aam_edge.errors import UsageError
+from aam_edge.settings import known_settings, load_settings
 
 if TYPE_CHECKING:  # the base install lacks what it needs
     from aam_edge.training.run.profile import Times

@@ -4,71 +4,66 @@ from __future__ import annotations
 
 import os
 import signal
-import sys
 import time
 from collections import deque
-from types import FrameType, TracebackType
+from types import FrameType
 from typing import TYPE_CHECKING, Any
 
-from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
-from rich.progress import Progress as Bar
+
+from aam_edge.cli.progress import BarOrLines
 
 if TYPE_CHECKING:
     from aam_edge.training.run.trainer import Told
 
-LINE_EACH_S = 5.0
 SMOOTH_STEPS = 50
 """Over which loss and rate are told."""
 STOPPING = (signal.SIGINT, signal.SIGTERM)
 
 
-class TrainWatcher:
+class TrainWatcher(BarOrLines):
     """Shows loss, pictures a second and time to go; a first signal stops the run after its step.
 
     Processes of a run beside the first say nothing.
     """
 
     def __init__(self, *, is_quiet: bool = False) -> None:
-        self._is_quiet = is_quiet or os.environ.get("LOCAL_RANK", "0") != "0"
-        self._is_quiet |= os.environ.get("NODE_RANK", os.environ.get("GROUP_RANK", "0")) != "0"
+        is_quiet = is_quiet or os.environ.get("LOCAL_RANK", "0") != "0"
+        is_quiet |= os.environ.get("NODE_RANK", os.environ.get("GROUP_RANK", "0")) != "0"
+        super().__init__(
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("epoch {task.fields[epoch]}  loss {task.fields[loss]}"),
+            TextColumn("{task.fields[rate]} images/s  ETA"),
+            TimeRemainingColumn(),
+            is_quiet=is_quiet,
+            stays=True,
+            total=None,
+            epoch=0,
+            loss="-",
+            rate="-",
+        )
         self.wants_stop = False
-        self._line_s = self._began_s = time.monotonic()
         self._recent: deque[tuple[float, Told]] = deque(maxlen=SMOOTH_STEPS)
-        self._bar: Bar | None = None
         self._handlers: dict[int, Any] = {}
-        if sys.stderr.isatty() and not self._is_quiet:
-            self._bar = Bar(
-                BarColumn(),
-                MofNCompleteColumn(),
-                TextColumn("epoch {task.fields[epoch]}  loss {task.fields[loss]}"),
-                TextColumn("{task.fields[rate]} images/s  ETA"),
-                TimeRemainingColumn(),
-                console=Console(stderr=True),
-            )
-            self._task = self._bar.add_task("", total=None, epoch=0, loss="-", rate="-")
 
     def step(self, told: Told) -> None:
         """A step is done."""
-        now_s = time.monotonic()
-        self._recent.append((now_s, told))
-        if self._bar is not None:
-            self._bar.update(
-                self._task, completed=told.steps, total=told.total, epoch=told.epoch + 1,
-                loss=f"{self._loss:.3f}", rate=f"{self._rate_hz:.1f}",
-            )  # fmt: skip
-        elif not self._is_quiet and (now_s - self._line_s >= LINE_EACH_S or told.steps == 1):
-            self._line_s = now_s
-            self.say(self._line(told))
+        self._recent.append((time.monotonic(), told))
+        self._show(
+            lambda: self._line(told),
+            is_first=told.steps == 1,
+            completed=told.steps,
+            total=told.total,
+            epoch=told.epoch + 1,
+            loss=f"{self._loss:.3f}",
+            rate=f"{self._rate_hz:.1f}",
+        )
 
     def say(self, line: str) -> None:
         """Writes a line that stays; what is amiss, even quietly."""
-        if self._is_quiet and not line.startswith("aam-edge: "):
-            return
-        if self._bar is not None:
-            self._bar.console.print(line, markup=False, highlight=False, soft_wrap=True)
-        else:
-            print(line, file=sys.stderr, flush=True)
+        if not self.is_quiet or line.startswith("aam-edge: "):
+            super().say(line)
 
     def _line(self, told: Told) -> str:
         to_go_s = (told.total - told.steps) * self._step_s
@@ -100,18 +95,11 @@ class TrainWatcher:
 
     def __enter__(self) -> TrainWatcher:
         self._handlers = {number: signal.signal(number, self._stop) for number in STOPPING}
-        if self._bar is not None:
-            self._bar.start()
+        super().__enter__()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        problem: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        if self._bar is not None:
-            self._bar.stop()
+    def __exit__(self, *problem: object) -> None:
+        super().__exit__(*problem)
         for number, handler in self._handlers.items():
             signal.signal(number, handler)
 

@@ -16,8 +16,8 @@ from torch import Tensor
 
 from aam_edge.engine.released_filter import MapFilter
 from aam_edge.engine.released_sound import Hearing
-from aam_edge.engine.session import UNKNOWN_STEP_S
 from aam_edge.engine.size import picture_for
+from aam_edge.engine.stamps import Stamps
 from aam_edge.messages import Image, Observation, RawAttention, Sound
 from aam_edge.model.native import fpd
 from aam_edge.model.released.network import ReleasedNetwork, stretched
@@ -124,8 +124,7 @@ class ReleasedSession:
         self._size = backend.side, backend.side
         self._state: RingState = self._stream.init_state(1, *self._size)
         self._hearing = None if stills else backend.hearing()
-        self._last_ns: int | None = None
-        self.backward_stamps = 0
+        self._stamps = Stamps()
         self.restarts = 0
         """Windows begun anew because a frame came too late for the last one."""
         self.network_s = 0.0
@@ -198,7 +197,7 @@ class ReleasedSession:
 
     def reset(self) -> None:
         """Forgets everything that was seen."""
-        self._last_ns = None
+        self._stamps.last_ns = None
         self._state.restart()
         if self._hearing is not None:
             self._hearing.reset()
@@ -213,7 +212,12 @@ class ReleasedSession:
             arrays |= {f"filter_{n}": t.numpy().copy() for n, t in filtered.items()}
         if self._hearing is not None:
             arrays |= self._hearing.state()
-        return {**arrays, "last_ns": self._last_ns, "prompts": self.prompts, "size": self._size}
+        return {
+            **arrays,
+            "last_ns": self._stamps.last_ns,
+            "prompts": self.prompts,
+            "size": self._size,
+        }
 
     def restore(self, state: dict[str, Any]) -> None:
         """Goes on exactly where `state` was taken; ValueError where it is another network's."""
@@ -225,25 +229,19 @@ class ReleasedSession:
         if self._hearing is not None:
             self._hearing.restore(state)
         self._state = state_of(ring)
-        self._last_ns = state["last_ns"]
+        self._stamps.last_ns = state["last_ns"]
 
     @property
     def counters(self) -> dict[str, int]:
         """What went wrong with stamps."""
-        return {"backward_stamps": self.backward_stamps, "window_restarts": self.restarts}
+        return {"backward_stamps": self._stamps.backward, "window_restarts": self.restarts}
 
     def close(self) -> None:
         """Nothing is held but memory."""
 
     def _elapsed(self, capture_ns: int) -> float:
         """Seconds since the last frame, 0 for the first; a long gap begins the window anew."""
-        last, self._last_ns = self._last_ns, capture_ns
-        if last is None:
-            return 0.0
-        if capture_ns <= last:
-            self.backward_stamps += 1
-            return UNKNOWN_STEP_S
-        dt_s = (capture_ns - last) / 1e9
+        dt_s = self._stamps.step_s(capture_ns)
         if dt_s > LONGEST_GAP_S:
             self.restarts += 1
             self._state.restart()

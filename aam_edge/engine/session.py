@@ -22,6 +22,7 @@ from aam_edge.engine.buffers import (
 )
 from aam_edge.engine.log_mel import LogMel
 from aam_edge.engine.size import INPUT_PIXELS, input_size, picture_for
+from aam_edge.engine.stamps import Stamps
 from aam_edge.errors import ModelError
 from aam_edge.messages import Box, Frame, Observation, RawAttention, Sound
 from aam_edge.prompts import FREE_VIEWING
@@ -32,8 +33,6 @@ Embed = Callable[[str], NDArray[np.float32]]
 """A prompt to its vector, (128,)."""
 STANDS_STILL = np.eye(3, dtype=np.float32)
 """The homography of a camera that is not known to move."""
-UNKNOWN_STEP_S = 1 / 30
-"""Taken for the time between two frames whose stamps do not rise."""
 
 
 class Session:
@@ -72,12 +71,10 @@ class Session:
         self._log_mel = LogMel()
         self._bound: dict[Shape, tuple[Buffers, Runner, Runner | None]] = {}
         self._source: tuple[int, int] | None = None
-        self._last_ns: int | None = None
+        self._stamps = Stamps()
         self._dt_s = 0.0
         self.looks_closer = False
         """Whether the frame that was taken in is one of a second look."""
-        self.backward_stamps = 0
-        """Frames whose stamp did not rise."""
         self.network_s = 0.0
         """Time of the last step inside the engine."""
         self.resets = 0
@@ -86,7 +83,7 @@ class Session:
     @property
     def counters(self) -> dict[str, int]:
         """What went wrong with stamps and sizes."""
-        return {"backward_stamps": self.backward_stamps, "size_changes": self.resets}
+        return {"backward_stamps": self._stamps.backward, "size_changes": self.resets}
 
     def step(self, observation: Observation, box: Box | None = None) -> list[RawAttention]:
         """Takes one frame in; gives one reading a prompt. For `box` see `take_in`."""
@@ -110,7 +107,7 @@ class Session:
             dst=buffers.image[0],
             interpolation=cv2.INTER_AREA,
         )
-        self._dt_s = self._elapsed(frame.capture_ns)
+        self._dt_s = self._stamps.step_s(frame.capture_ns)
         buffers.dt_s[0] = self._dt_s
         buffers.ego[0] = STANDS_STILL if observation.ego is None else observation.ego
         self._listen(observation.sound)
@@ -195,7 +192,7 @@ class Session:
 
     def reset(self) -> None:
         """Forgets everything that was seen."""
-        self._last_ns = None
+        self._stamps.last_ns = None
         if self._size is not None:
             self._load(initial_state(self._buffers.shape))
 
@@ -208,12 +205,12 @@ class Session:
             self._buffers.fetch_state()
             arrays = {name: array.copy() for name, array in self._buffers.state.items()}
             presence = self._buffers.presence[0].tolist()
-        plain = {"last_ns": self._last_ns, "prompts": self.prompts, "size": self._size}
+        plain = {"last_ns": self._stamps.last_ns, "prompts": self.prompts, "size": self._size}
         return {**arrays, **plain, "presence": presence}
 
     def restore(self, state: dict[str, Any]) -> None:
         """Goes on exactly where `state` was taken."""
-        self.prompts, self._last_ns = tuple(state["prompts"]), state["last_ns"]
+        self.prompts, self._stamps.last_ns = tuple(state["prompts"]), state["last_ns"]
         self._size = self._source = None
         if state["size"] is not None:
             self._bind(state["size"])
@@ -232,9 +229,9 @@ class Session:
             return
         size = input_size(*source, self._pixels)
         if size != self._size:
-            if self._last_ns is not None:
+            if self._stamps.last_ns is not None:
                 self.resets += 1
-                self._last_ns = None
+                self._stamps.last_ns = None
                 logger.warning("picture changed its shape to %dx%d: state starts anew", *source)
             self._bind(size)
         self._source = source
@@ -267,13 +264,3 @@ class Session:
         for name, array in self._buffers.state.items():
             array[...] = state[name]
         self._buffers.send_state()
-
-    def _elapsed(self, capture_ns: int) -> float:
-        """Seconds since the last frame; 0 for the first."""
-        last, self._last_ns = self._last_ns, capture_ns
-        if last is None:
-            return 0.0
-        if capture_ns <= last:
-            self.backward_stamps += 1
-            return UNKNOWN_STEP_S
-        return (capture_ns - last) / 1e9

@@ -31,15 +31,6 @@ def bearings_of(intrinsics: Intrinsics, points: Floats) -> Floats:
     return np.column_stack([np.arctan2(-x, z), np.arctan2(y, np.hypot(x, z))])
 
 
-def pixels_of(intrinsics: Intrinsics, bearings: Floats) -> Floats:
-    """Pixels (n, 2) of yaw and pitch (n, 2); NaN for what the lens does not see."""
-    yaw, pitch = bearings.T
-    level = np.cos(pitch)
-    return intrinsics.pixels(
-        np.column_stack([-np.sin(yaw) * level, np.sin(pitch), np.cos(yaw) * level])
-    )
-
-
 def read_calibrations(specs: Sequence[str]) -> dict[str, Intrinsics]:
     """Files, as `FILE` or `CAMERA=FILE`, to lenses by camera; raises DataError."""
     return {camera: read_camera_yaml(file) for camera, file in by_camera(specs).items()}

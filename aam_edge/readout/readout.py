@@ -62,17 +62,7 @@ class Readout:
         view = self._view(frame.camera, prompt_index)
         view.ask(prompt_id)
         view.steps += 1
-        peaks = find_peaks(
-            raw.density,
-            raw.beta * raw.variance,
-            frame.size,
-            most=self._config.max_targets,
-            least_score=self._config.least_score,
-        )
-        if observation.ego is not None:
-            view.tracker.turn(observation.ego, frame.size)
-        found = view.tracker.update(peaks, frame.capture_ns, cut=raw.cut)
-        targets = self._bearings.aim(frame.camera, frame.size, found)
+        targets = self._targets(view, observation, raw)
         return Attention(
             camera=frame.camera,
             frame_id=str(frame.frame_id),
@@ -94,6 +84,23 @@ class Readout:
             model=model,
             weights=weights,
         )
+
+    def _targets(
+        self, view: View, observation: Observation, raw: RawAttention
+    ) -> tuple[Target, ...]:
+        """Peaks of the map, with ids that stay and bearings where the lens is known."""
+        frame = observation.frame
+        peaks = find_peaks(
+            raw.density,
+            raw.beta * raw.variance,
+            frame.size,
+            most=self._config.max_targets,
+            least_score=self._config.least_score,
+        )
+        if observation.ego is not None:
+            view.tracker.turn(observation.ego, frame.size)
+        found = view.tracker.update(peaks, frame.capture_ns, cut=raw.cut)
+        return self._bearings.aim(frame.camera, frame.size, found)
 
     def closer(self, frame: Frame, prompts: int) -> Box | None:
         """Where the step of this frame looks closer, None for the whole picture."""

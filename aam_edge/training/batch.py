@@ -12,8 +12,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from aam_edge.config import at_least, setting
 from aam_edge.messages import Image
+from aam_edge.settings import at_least, setting
 from aam_edge.training.prompts import FREE_VIEWING, NAMES, free_viewing, instruction, word_for
 from aam_edge.training.sample import Grid, Sample, random_view, relit, thing_density
 

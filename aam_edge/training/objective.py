@@ -14,9 +14,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from aam_edge.config import setting
 from aam_edge.model.native import lorentz
 from aam_edge.model.native.decoder import Decoder, Evidence, Pyramid, smooth_max
+from aam_edge.settings import setting
 from aam_edge.training.batch import ABSENT, GAZE, SEARCH, TEACHER, Batch
 from aam_edge.training.hae import hae
 from aam_edge.training.losses import (

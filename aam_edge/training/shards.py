@@ -68,11 +68,6 @@ class Part:
     index: int = 0
     count: int = 1
 
-    @staticmethod
-    def of_worker(rank: int, ranks: int, worker: int, workers: int) -> Part:
-        """That of one loader process of one rank."""
-        return Part(rank * workers + worker, ranks * workers)
-
 
 def write_shards(
     items: Iterable[Item],

@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
 from aam_edge.engine.log_mel import LogMel
 from aam_edge.messages import SOUND_RATE_HZ, Samples, Sound
@@ -112,7 +113,6 @@ def draw_scene(
     loudness = 0.0 if kind == "silent" and rng.random() < 0.5 else 1.0
     mel = _listen(rng, sounding, times_s, loudness)
     heard = float(kind != "silent" or loudness == 0)
-    recent = np.stack([sounding.at(times_s - lag) for lag in np.arange(0, 1.0, 0.05)]).max(axis=0)
     is_sounding = float(kind == "sounding")
     return Scene(
         kind=kind,
@@ -121,9 +121,15 @@ def draw_scene(
         mel=mel,
         heard=np.full(frames, heard, np.float32),
         truth=cover * np.float32(is_sounding),
-        sounds=((recent > 0.1) * is_sounding).astype(np.float32),
+        sounds=(_sounded(sounding, times_s) * is_sounding).astype(np.float32),
         silent_log_density=_made_up_density(rng, shape),
     )
+
+
+def _sounded(drive: Drive, times_s: Signal) -> NDArray[np.bool_]:
+    """(T,): whether it was loud at some moment of the second before each frame."""
+    recent = np.stack([drive.at(times_s - lag) for lag in np.arange(0, 1.0, 0.05)])
+    return np.asarray(recent.max(axis=0) > 0.1)
 
 
 def _frame_times(rng: np.random.Generator, frames: int) -> Signal:

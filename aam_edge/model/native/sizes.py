@@ -16,16 +16,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-import torch
 from torch import Tensor
 
 from aam_edge.errors import ModelError
 from aam_edge.model.native.decoder import PROMPT_CHANNELS, Pieces
 from aam_edge.model.native.network import NativeNetwork
 from aam_edge.model.native.vit_body import VIT_TAPS, VitBody
-from aam_edge.model.released.checkpoint import LORA
 from aam_edge.model.released.dinov3 import SIZES, TINY, VitShape
-from aam_edge.model.released.lora import PUBLIC, add_lora, lora_layers, merge_lora
+from aam_edge.model.released.lora import merge_lora
 
 NANO = "nano"
 CLIP_CHANNELS = 768
@@ -106,36 +104,6 @@ def begin_from(network: NativeNetwork, tensors: Mapping[str, Tensor], path: Path
     network.body.backbone.load_state_dict(
         {name: tensor.to(own[name].dtype) for name, tensor in found.items()}, strict=False
     )
-
-
-def begin_lora(network: NativeNetwork, tensors: Mapping[str, Tensor], path: Path) -> None:
-    """Goes on learning where the public checkpoint's LoRA ended.
-
-    Its backbone comes merged from `begin_from`; here LoRA of its rank is added, takes its pairs,
-    and they are taken off the layers again, so that the network computes what it did.
-
-    Args:
-        network: changed in place, after `begin_from` with the same tensors.
-        tensors: of an imported AAM checkpoint, its pairs under `lora.`.
-        path: for messages.
-
-    Raises:
-        ModelError: the file holds no LoRA, or one of another size.
-    """
-    for layer in add_lora(network.body.backbone, PUBLIC.rank, PUBLIC.alpha, PUBLIC.last):
-        layer.requires_grad_(True)
-        layer.base.requires_grad_(False)
-    for name, layer in lora_layers(network.body.backbone):
-        try:
-            pair = {key: tensors[f"{LORA}{name}.{key}.weight"] for key in ("lora_A", "lora_B")}
-            layer.load_state_dict({f"{k}.weight": t for k, t in pair.items()}, strict=False)
-        except (KeyError, RuntimeError) as problem:
-            value = f"{path}: {LORA}{name}"
-            todo = "give an AAM checkpoint of this size that aam-edge weights import has read"
-            raise ModelError("LoRA is missing or of another size", value, todo) from problem
-        with torch.no_grad():
-            learned = layer.scale * layer.lora_B.weight @ layer.lora_A.weight
-            layer.base.weight.sub_(learned)
 
 
 def _backbone_of(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -41,8 +41,6 @@ class LoraShape:
 
 
 PUBLIC = LoraShape()
-TINY_LORA = LoraShape(4, 6, 3)
-"""For tests."""
 
 
 class LoraLinear(nn.Module):

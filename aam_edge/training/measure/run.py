@@ -15,7 +15,7 @@ from aam_edge.training.corpus.skipped import Skipped
 from aam_edge.training.measure.gaze import Gaze, by_item, read_gazes
 from aam_edge.training.measure.predictor import Answer, Predictor
 from aam_edge.training.measure.prior import CentrePrior, read_prior
-from aam_edge.training.measure.scores import METRICS, Others, Row, ceiling, score
+from aam_edge.training.measure.scores import Case, Others, Row, ceiling, nothing, score
 from aam_edge.training.metrics import Map, to_grid
 
 PRIOR = "centre prior"
@@ -24,7 +24,6 @@ WHOLE_CEILING = "human ceiling, all people"
 OTHER_PROMPT = "{}, another prompt"
 NO_PROMPT = "{}, free viewing"
 PEOPLE = "people"
-NOTHING: Row = np.full(len(METRICS), np.nan)
 
 
 @dataclass(slots=True)
@@ -42,9 +41,9 @@ class SetScores:
     def add(self, gaze: Gaze, scored: dict[str, Row]) -> None:
         """Takes one moment in; who is not scored on it has NaN there."""
         for name in scored.keys() - self.rows.keys():
-            self.rows[name] = [NOTHING] * len(self.where)
+            self.rows[name] = [nothing()] * len(self.where)
         for name, rows in self.rows.items():
-            rows.append(scored.get(name, NOTHING))
+            rows.append(scored.get(name, nothing()))
         self.where.append(gaze.where)
         self.stimuli.append(gaze.item.stimulus)
         self.prompts.append(gaze.item.prompt)
@@ -144,7 +143,7 @@ class _Bench:
         strangers = self.others.of(gaze.item.stimulus)
 
         def of(predicted: Map) -> Row:
-            return score(predicted, human, gaze.points, strangers, prior)
+            return score(Case(predicted, human, gaze.points, strangers, prior))
 
         rows = {PRIOR: of(prior)}
         for predictor, by_prompt in zip(self.predictors, answers, strict=True):

@@ -6,6 +6,8 @@ other stimuli of the set. What cannot be measured (a set of maps has no fixation
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -24,21 +26,47 @@ from aam_edge.training.metrics import (
     sim,
 )
 
-METRICS = ("CC", "KLD", "SIM", "NSS", "AUC-J", "sAUC", "IG")
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """One map and all that it may be held against."""
+
+    predicted: Map
+    """(h, w), >= 0, sums to 1."""
+    human: Map
+    """Of people, (h, w), >= 0, sums to 1."""
+    points: Points
+    """Their fixations (n, 2), x and y as fractions of width and height."""
+    others: Points
+    """Fixations (m, 2) on other stimuli of the set, as fractions of those."""
+    prior: Map
+    """The centre prior, (h, w), sums to 1."""
+
+
+METRICS: dict[str, Callable[[Case], float]] = {
+    "CC": lambda case: cc(case.predicted, case.human),
+    "KLD": lambda case: kld(case.predicted, case.human),
+    "SIM": lambda case: sim(case.predicted, case.human),
+    "NSS": lambda case: nss(case.predicted, case.points),
+    "AUC-J": lambda case: auc_judd(case.predicted, case.points),
+    "sAUC": lambda case: auc_shuffled(case.predicted, case.points, case.others),
+    "IG": lambda case: information_gain(case.predicted, case.prior, case.points),
+}
+"""Column of the table to what is measured; a metric that stands here is in every output."""
 Row = NDArray[np.float64]
-"""(7,), in the order of METRICS; NaN where nothing was measured."""
+"""One number for each of METRICS, in their order; NaN where nothing was measured."""
 RESAMPLES = 2000
 MOST_OTHERS = 50_000
 
 
-def score(predicted: Map, human: Map, points: Points, others: Points, prior: Map) -> Row:
+def score(case: Case) -> Row:
     """All metrics of a map; densities on one grid."""
-    row = [cc(predicted, human), kld(predicted, human), sim(predicted, human)]
-    if len(points):
-        row += [nss(predicted, points), auc_judd(predicted, points)]
-        row += [auc_shuffled(predicted, points, others)]
-        row += [information_gain(predicted, prior, points)]
-    return np.array(row + [np.nan] * (len(METRICS) - len(row)))
+    return np.array([measure(case) for measure in METRICS.values()])
+
+
+def nothing() -> Row:
+    """The row of who was not scored."""
+    return np.full(len(METRICS), np.nan)
 
 
 def ceiling(
@@ -62,10 +90,10 @@ def ceiling(
             Gaze(gaze.item, gaze.index, points, None).density(prior.shape)
             for points in (predicting, looked)
         )
-        rows.append(score(made, human, looked, others, prior))
+        rows.append(score(Case(made, human, looked, others, prior)))
     mean = np.mean(rows, axis=0)
-    whole = np.full(len(METRICS), np.nan)
-    whole[0] = 2 * mean[0] / (1 + mean[0])
+    whole, column = nothing(), list(METRICS).index("CC")
+    whole[column] = 2 * mean[column] / (1 + mean[column])
     return mean, whole
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
-from aam_edge.config import at_least, section, setting
 from aam_edge.errors import UsageError
+from aam_edge.settings import at_least, section, setting
 from aam_edge.training.batch import BatchConfig
 from aam_edge.training.objective import Shares
 
