@@ -101,7 +101,7 @@ def client(stream: Stream, key: ClientKey | None) -> Iterator[Client]:
             socket.connect(endpoint)
         sockets[0].setsockopt(zmq.SUBSCRIBE, b"")
         sockets[1].send(wire.pack({"cmd": "status"}))
-        yield Client(*sockets, *shakes)
+        yield Client(sockets[0], sockets[1], shakes[0], shakes[1])
 
 
 @pytest.fixture

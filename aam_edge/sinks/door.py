@@ -24,6 +24,7 @@ from aam_edge.config import NetConfig
 from aam_edge.errors import AamEdgeError, SinkError, UsageError
 from aam_edge.keys import KeyFolder, KeyPair, default_folder
 from aam_edge.sinks.address import is_loopback
+from aam_edge.sinks.seldom import Seldom
 
 logger = logging.getLogger(__name__)
 
@@ -31,8 +32,6 @@ DOMAIN = "aam-edge"
 HANDSHAKE_MS = 3000
 """A connection that has not shown its key by then is closed."""
 LOOK_S = 1.0
-SAY_S = 10.0
-"""Between two lines of the log about refused clients: a stranger must not fill the disk."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,8 +171,7 @@ class AllowList:
         self._pair: KeyPair | None = None
         self._lock = threading.Lock()
         self._entered: set[str] = set()
-        self._said_s = -SAY_S
-        self._refused = 0
+        self._refused = Seldom(logger)
 
     def load(self) -> KeyPair:
         """The server's keys, for a socket that nobody has entered yet; raises UsageError."""
@@ -203,16 +201,8 @@ class AllowList:
             with self._lock:
                 self._entered.add(shown)
         else:
-            self._say_refused(shown)
+            self._refused.warn(f"a client with the unknown key {shown}")
         return may
-
-    def _say_refused(self, key: str) -> None:
-        self._refused += 1
-        now_s = time.monotonic()
-        if now_s >= self._said_s + SAY_S:
-            words = "a client with an unknown key was refused (%s, %d since the last such line)"
-            logger.warning(words, key, self._refused)
-            self._said_s, self._refused = now_s, 0
 
 
 def find_keys(place: Place, net: NetConfig) -> KeyFolder | None:

@@ -38,7 +38,10 @@ class ZmqPublisher:
         self.dropped = 0
         self.dtype = config.map_dtype
         place = Place(config.pub, "zmq.pub", "--pub")
-        options = {zmq.SNDHWM: config.hwm, zmq.MAXMSGSIZE: LARGEST_SUBSCRIPTION_BYTES}
+        options: dict[int, int] = {
+            zmq.SNDHWM: config.hwm,
+            zmq.MAXMSGSIZE: LARGEST_SUBSCRIPTION_BYTES,
+        }
         self._door = Door(zmq.PUB, place, net, options)
         self.endpoint = self._door.endpoint
 
@@ -82,7 +85,7 @@ class ControlSocket:
         place = Place(config.control, "zmq.control", "--control")
         # Few commands of one client wait: a flood of large ones must not fill the memory. Not 1:
         # with keys libzmq 4.3.5 then delivers nothing at all.
-        options = {zmq.RCVHWM: 4, zmq.MAXMSGSIZE: LARGEST_COMMAND_BYTES}
+        options: dict[int, int] = {zmq.RCVHWM: 4, zmq.MAXMSGSIZE: LARGEST_COMMAND_BYTES}
         door = Door(zmq.REP, place, net, options)
         self.endpoint = door.endpoint
         self._stop = threading.Event()
