@@ -279,6 +279,11 @@ class NetConfig:
     """What may be reached from outside."""
 
     insecure: bool = setting(False, "open sockets without keys on addresses other than loopback")
+    keys: str | None = setting(
+        None,
+        "folder of ZeroMQ keys (aam-edge keys); given, loopback asks for a key too; "
+        "default: the user's own, for other addresses",
+    )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

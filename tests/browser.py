@@ -142,21 +142,21 @@ class Feeder:
 
 
 @contextmanager
-def open_chromium() -> Iterator[Browser]:
-    """The system's Chromium; skips the test where it or playwright is missing."""
+def open_chromium(*more: str) -> Iterator[Browser]:
+    """The system's Chromium, with more arguments; skips where it or playwright is missing."""
     playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
     path = shutil.which("chromium") or shutil.which("chromium-browser")
     if path is None:
         pytest.skip("chromium is not installed: apt-get install chromium")
     with playwright.sync_playwright() as running:
-        browser: Browser = running.chromium.launch(executable_path=path, args=list(CHROMIUM))
+        browser: Browser = running.chromium.launch(executable_path=path, args=[*CHROMIUM, *more])
         try:
             yield browser
         finally:
             browser.close()
 
 
-def wait_for(what: str, holds: Callable[[], bool], page: Page | None = None) -> None:
+def wait_for(what: str, holds: Callable[[], object], page: Page | None = None) -> None:
     """Returns as soon as it holds; fails by name after DEADLINE_S."""
     pause = threading.Event()
     deadline_s = time.monotonic() + DEADLINE_S

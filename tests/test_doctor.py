@@ -20,6 +20,7 @@ from aam_edge.cli.findings import (
     Finding,
     can_bind,
     find_cameras,
+    find_keys,
     find_libraries,
     find_machine,
     find_microphones,
@@ -27,6 +28,7 @@ from aam_edge.cli.findings import (
 )
 from aam_edge.config import load_config
 from aam_edge.engine.catalog import choose_engine, is_installed
+from aam_edge.keys import KeyFolder, KeyPair
 
 LOOK_AT_OPENCV = "from aam_edge.cli.findings import find_opencv; f = find_opencv(); print(f.words)"
 
@@ -43,7 +45,7 @@ def test_report_has_every_part_and_says_which_engine_is_taken(
     assert doctor.run(parser.parse_args(["--json"])) == 0
     report = json.loads(capsys.readouterr().out)
     parts = {finding["part"] for finding in report["findings"]}
-    inside = {"weights", "text", "engine"}
+    inside = {"keys", "weights", "text", "engine"}
     assert parts == {"library", "machine", "camera", "microphone", "files", "port"} | inside
     auto = next(f for f in report["findings"] if f["name"] == "auto")
     assert auto["data"]["engine"] == choose_engine()
@@ -154,6 +156,24 @@ def test_port_in_use_is_seen() -> None:
         taken = by_name(list(find_ports(load_config(sets=[f"page.listen=127.0.0.1:{port}"]))))
         assert not taken["page"].data["is_free"]
     assert can_bind("127.0.0.1", port)
+
+
+def test_keys_are_counted_and_a_fault_in_them_is_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
+    assert "sockets stay on this machine" in next(find_keys()).words
+    folder = KeyFolder(tmp_path / "aam-edge" / "keys")
+    server = folder.make_server()
+    folder.allow("laptop", KeyPair.new().public)
+    found = next(find_keys())
+    assert (found.is_fault, found.data) == (False, {"clients": 1})
+    assert server.public in found.words
+    assert server.secret not in found.words
+    folder.server_file.chmod(0o644)
+    found = next(find_keys())
+    assert found.is_fault
+    assert "others can read this key" in found.words
 
 
 def test_plain_report_is_a_line_a_finding_and_marks_faults() -> None:

@@ -110,4 +110,4 @@ def test_default_is_the_control_socket_of_a_stream_with_default_settings() -> No
     parser = argparse.ArgumentParser()
     prompt.add_arguments(parser)
     assert parser.parse_args(["cup"]).control == ZmqConfig().control
-    assert "example:" in parser.format_help()
+    assert "examples:" in parser.format_help()

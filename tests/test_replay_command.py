@@ -21,6 +21,7 @@ import zmq
 from mcap.writer import Writer
 
 import aam_edge
+from aam_edge.keys import ClientKey, KeyFolder, KeyPair
 from aam_edge.recording.cdr import codec
 from aam_edge.ros_definitions import full_definition
 from tests.program import DEADLINE_S, free_endpoint, run
@@ -123,6 +124,29 @@ def test_loop_goes_round_until_it_is_stopped(live: tuple[Path, Kept]) -> None:
             process.kill()
     rounds = sum(later < earlier for earlier, later in itertools.pairwise(sequence))
     assert rounds in (2, 3)
+
+
+def test_keys_are_asked_where_it_is_told_to(live: tuple[Path, Kept], tmp_path: Path) -> None:
+    folder = KeyFolder(tmp_path / "keys")
+    key = ClientKey(KeyPair.new(), folder.make_server().public)
+    key.write(tmp_path / "laptop.key")
+    folder.allow("laptop", key.pair.public)
+    endpoint = free_endpoint()
+    command = [sys.executable, "-m", "aam_edge.cli.main", "replay", str(live[0]), "--loop"]
+    command += ["--pub", endpoint, "--keys", str(folder.path)]
+    with subprocess.Popen(command, stderr=subprocess.DEVNULL) as process:
+        try:
+            known = aam_edge.subscribe(
+                endpoint, key=tmp_path / "laptop.key", timeout_s=DEADLINE_S, newest_only=False
+            )
+            assert next(known).camera == "synthetic"
+            assert list(aam_edge.subscribe(endpoint, timeout_s=0.5)) == []
+            assert next(known).camera == "synthetic"
+            known.close()  # type: ignore[attr-defined]
+            process.send_signal(signal.SIGTERM)
+            assert process.wait(DEADLINE_S) == 0
+        finally:
+            process.kill()
 
 
 def test_same_network_again_is_the_same_bit_for_bit(live: tuple[Path, Kept]) -> None:

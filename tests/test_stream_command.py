@@ -191,8 +191,9 @@ ERRORS = [
 
 @pytest.mark.parametrize(("arguments", "code", "words"), ERRORS)
 def test_mistake_is_one_line_and_its_own_exit_code(
-    arguments: tuple[str, ...], code: int, words: str
+    monkeypatch: pytest.MonkeyPatch, arguments: tuple[str, ...], code: int, words: str
 ) -> None:
+    monkeypatch.setenv("XDG_CONFIG_HOME", "/none")  # whoever runs the tests may have keys
     defaults = {"--camera": "synthetic", "--pub": "none", "--control": "none", "--page": "none"}
     asked = [part for pair in defaults.items() if pair[0] not in arguments for part in pair]
     done = run("--quiet", *arguments, *asked, "--frames", "1")
@@ -245,7 +246,10 @@ def test_settings_file_is_read_and_options_win(tmp_path: Path) -> None:
     assert f"publishing on {endpoint}" in done.stderr
 
 
-@pytest.mark.parametrize("command", ["", "predict", "prompt", "bench", "doctor", "completion"])
+COMMANDS = ("", "predict", "prompt", "keys", "bench", "doctor", "completion")
+
+
+@pytest.mark.parametrize("command", COMMANDS)
 def test_every_command_has_help_with_an_example(command: str) -> None:
     done = run(*([command] if command else []), "--help")
     assert done.returncode == 0

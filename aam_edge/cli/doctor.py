@@ -13,6 +13,7 @@ from aam_edge.cli.findings import (
     Finding,
     find_cameras,
     find_files,
+    find_keys,
     find_libraries,
     find_machine,
     find_microphones,
@@ -56,6 +57,7 @@ def examine(config: Config, measured_s: float = MEASURED_S) -> Iterator[Finding]
     yield from find_microphones()
     yield from find_files()
     yield from find_ports(config)
+    yield from find_keys()
     try:
         # Here, because they need OpenCV and ONNX Runtime, which may be what is broken.
         from aam_edge.cli.engines import find_engines, find_texts, find_weights

@@ -226,6 +226,26 @@ def find_files() -> Iterator[Finding]:
         yield Finding("files", name, words, is_fault=found is None)
 
 
+def find_keys() -> Iterator[Finding]:
+    """Whether other machines may connect, and how many are allowed to."""
+    from aam_edge.errors import UsageError
+    from aam_edge.keys import KeyFolder, check_curve, default_folder
+
+    try:
+        folder = KeyFolder(default_folder())
+        check_curve()
+        if not folder.is_there:
+            words = f"none in {folder.path}: sockets stay on this machine (aam-edge keys new)"
+            yield Finding("keys", "server", words, data={"clients": None})
+            return
+        public, clients = folder.server().public, folder.clients()
+    except UsageError as problem:
+        yield Finding("keys", "server", str(problem), is_fault=True)
+        return
+    words = f"{public} in {folder.path}, clients allowed: {len(clients)}"
+    yield Finding("keys", "server", words, data={"clients": len(clients)})
+
+
 def find_ports(config: Config) -> Iterator[Finding]:
     """Whether the default addresses can be opened."""
     endpoints = {

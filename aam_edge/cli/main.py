@@ -24,6 +24,7 @@ STREAM = "stream"
 COMMANDS = {
     "predict": "photos, folders and videos to maps, overlays and a table of targets",
     "prompt": "tell a running stream what to look for",
+    "keys": "say who may connect to a stream from other machines",
     "bench": "measure rate, latency, memory and rivals on this machine",
     "doctor": "show versions, devices that open, and engines with their measured rate",
     "calibrate": "measure a camera's lens, the delay of its sound, the place of its gyro",

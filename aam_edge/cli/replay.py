@@ -52,6 +52,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     play.add_argument("--rate", metavar="X", type=float, default=1.0, help="times as fast (1)")
     play.add_argument("--loop", action="store_true", help="start again at the end")
     play.add_argument("--pub", metavar="ENDPOINT", help="where (tcp://127.0.0.1:5560)")
+    keys = "folder of keys that subscribers must show (as --set net.keys of a stream)"
+    play.add_argument("--keys", metavar="DIR", help=keys)
     wait = "before the first message, so that subscribers find us (0.5)"
     play.add_argument("--wait", metavar="S", type=float, default=0.5, help=wait)
     again = parser.add_argument_group("run again and compare")
@@ -123,7 +125,7 @@ def _publish(options: argparse.Namespace, stop: threading.Event) -> int:
         dtype = settings.get("map_dtype", ZmqConfig().map_dtype)
         endpoint = options.pub or ZmqConfig().pub
         zmq = ZmqConfig(pub=endpoint, map_dtype=dtype, hwm=WAITING_MESSAGES)
-        publisher = ZmqPublisher(zmq, NetConfig())
+        publisher = ZmqPublisher(zmq, NetConfig(keys=options.keys))
         try:
             _say(recording, publisher)
             stop.wait(options.wait)

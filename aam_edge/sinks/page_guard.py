@@ -8,6 +8,7 @@ address a token is needed, or the word that none is wanted.
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import hmac
 import ipaddress
@@ -23,6 +24,7 @@ from aiohttp import web
 from aam_edge.config import NetConfig, PageConfig
 from aam_edge.errors import SinkError, UsageError
 from aam_edge.sinks.address import is_loopback
+from aam_edge.sinks.seldom import Seldom
 
 if TYPE_CHECKING:
     from aiohttp.typedefs import Handler, Middleware
@@ -30,6 +32,9 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 LISTEN = re.compile(r"(\[(?P<ipv6>[0-9a-fA-F:.]+)\]|(?P<host>[\w.-]+)):(?P<port>\d{1,5})", re.ASCII)
+SHORTEST_TOKEN = 8
+WRONG_TOKEN_S = 0.2
+"""An answer to a wrong token takes this long, so that guessing does."""
 LOOPBACK_NAMES = frozenset({"localhost", "127.0.0.1", "::1"})
 
 
@@ -98,7 +103,12 @@ class Guard:
         if address.is_everywhere:
             name = socket.gethostname().lower()
             self._names |= {name, f"{name}.local", socket.getfqdn().lower()}
-        if address.is_loopback or self._token:
+        if address.is_loopback:
+            return
+        if self._token:
+            if len(self._token) < SHORTEST_TOKEN and not net.insecure:
+                todo = f"give page.token at least {SHORTEST_TOKEN} characters that nobody guesses"
+                raise SinkError("page token is too short", f"{len(self._token)} characters", todo)
             return
         if not net.insecure:
             todo = "give --set page.token=SECRET, or --set net.insecure=true to open it to all"
@@ -120,7 +130,11 @@ class Guard:
 
     def knows_token(self, shown: str) -> bool:
         """Whether a request shows the token, where there is one."""
-        return self._token is None or hmac.compare_digest(shown.encode(), self._token.encode())
+        if self._token is None:
+            return True
+        # What is no UTF-8 in a header comes as surrogates.
+        mine, theirs = self._token.encode(), shown.encode(errors="surrogateescape")
+        return hmac.compare_digest(theirs, mine)
 
     def refusal(self, request: web.Request) -> web.HTTPException | None:
         """The answer to a request that may not pass."""
@@ -139,12 +153,15 @@ class Guard:
 
 def guarded(guard: Guard) -> Middleware:
     """The guard as aiohttp's middleware."""
+    refused = Seldom(logger)
 
     @web.middleware
     async def check(request: web.Request, handler: Handler) -> web.StreamResponse:
         refusal = guard.refusal(request)
         if refusal is not None:
-            logger.info("page refused %s from %s: %s", request.path, request.remote, refusal.status)
+            refused.warn(f"page {request.path} for {request.remote}: {refusal.status}")
+            if refusal.status == web.HTTPUnauthorized.status_code and _token_of(request):
+                await asyncio.sleep(WRONG_TOKEN_S)
             raise refusal
         return await handler(request)
 

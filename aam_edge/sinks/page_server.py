@@ -15,6 +15,7 @@ from aam_edge.config import PageConfig
 from aam_edge.crops import Crops
 from aam_edge.messages import Health
 from aam_edge.sinks import page_wire
+from aam_edge.sinks.page_door import PageDoor
 from aam_edge.sinks.page_guard import Guard, guarded
 from aam_edge.sinks.page_viewer import Viewer
 from aam_edge.sinks.page_wire import JpegEncoder, Shown
@@ -104,14 +105,13 @@ class PageServer:
         app.router.add_get("/", self._page)
         app.router.add_get("/static/{name}", self._static)
         app.router.add_get("/ws", self._connect)
-        runner = web.AppRunner(app, access_log=None, shutdown_timeout=LEAVE_S)
-        await runner.setup()
-        await web.SockSite(runner, listening).start()
+        door = PageDoor(app, leave_s=LEAVE_S)
+        await door.open(listening)
         try:
             await self._stop.wait()
         finally:
             await self._part()
-            await runner.cleanup()
+            await door.close()
 
     def stop(self) -> None:
         """Makes `run` return soon."""

@@ -10,7 +10,6 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Sequence
-from typing import Any
 
 import zmq
 
@@ -18,9 +17,8 @@ from aam_edge import wire
 from aam_edge.commands import Commands, refusal
 from aam_edge.config import NetConfig, ZmqConfig
 from aam_edge.crops import Crops
-from aam_edge.errors import SinkError, UsageError
 from aam_edge.messages import Attention, Frame, Health
-from aam_edge.sinks.address import is_loopback
+from aam_edge.sinks.door import Door, Place
 
 logger = logging.getLogger(__name__)
 
@@ -28,6 +26,7 @@ NONE = "none"
 POLL_MS = 100
 LARGEST_COMMAND_BYTES = 16 << 20
 """A snapshot that comes back fits; more closes the connection."""
+LARGEST_SUBSCRIPTION_BYTES = 4096
 
 
 class ZmqPublisher:
@@ -38,15 +37,13 @@ class ZmqPublisher:
     def __init__(self, config: ZmqConfig, net: NetConfig):
         self.dropped = 0
         self.dtype = config.map_dtype
-        self._context = zmq.Context()
-        self._socket = self._context.socket(zmq.PUB)
-        self._socket.setsockopt(zmq.SNDHWM, config.hwm)
-        self._socket.setsockopt(zmq.LINGER, 0)
-        try:
-            self.endpoint = bind(self._socket, config.pub, net, "zmq.pub", "--pub")
-        except BaseException:
-            self._context.destroy(linger=0)
-            raise
+        place = Place(config.pub, "zmq.pub", "--pub")
+        options: dict[int, int] = {
+            zmq.SNDHWM: config.hwm,
+            zmq.MAXMSGSIZE: LARGEST_SUBSCRIPTION_BYTES,
+        }
+        self._door = Door(zmq.PUB, place, net, options)
+        self.endpoint = self._door.endpoint
 
     def offer(self, frame: Frame, attentions: Sequence[Attention]) -> None:
         """Sends one message a prompt."""
@@ -62,17 +59,21 @@ class ZmqPublisher:
         self.send("health", health.to_bytes())
 
     def state(self) -> str:
-        """A bound PUB socket has no way to fail."""
-        return "ok"
+        """`ok`, or what is wrong: a bound PUB socket cannot fail, but its keys can."""
+        return self._door.trouble or "ok"
 
     def close(self) -> None:
         """Frees the port."""
-        self._context.destroy(linger=0)
+        self._door.close()
 
     def send(self, topic: str, body: bytes) -> None:
         """Sends one message; counted as dropped where even the socket has no room."""
+        self._door.look_after()
+        if self._door.is_shut:
+            self.dropped += 1
+            return
         try:
-            self._socket.send(wire.join(topic, body), zmq.DONTWAIT)
+            self._door.socket.send(wire.join(topic, body), zmq.DONTWAIT)
         except zmq.Again:
             self.dropped += 1
 
@@ -81,34 +82,36 @@ class ControlSocket:
     """The REP socket and its thread."""
 
     def __init__(self, config: ZmqConfig, net: NetConfig, commands: Commands):
-        self._context = zmq.Context()
-        socket = self._context.socket(zmq.REP)
-        socket.setsockopt(zmq.LINGER, 0)
-        socket.setsockopt(zmq.MAXMSGSIZE, LARGEST_COMMAND_BYTES)
-        try:
-            self.endpoint = bind(socket, config.control, net, "zmq.control", "--control")
-        except BaseException:
-            self._context.destroy(linger=0)
-            raise
+        place = Place(config.control, "zmq.control", "--control")
+        # Few commands of one client wait: a flood of large ones must not fill the memory. Not 1:
+        # with keys libzmq 4.3.5 then delivers nothing at all.
+        options: dict[int, int] = {zmq.RCVHWM: 4, zmq.MAXMSGSIZE: LARGEST_COMMAND_BYTES}
+        door = Door(zmq.REP, place, net, options)
+        self.endpoint = door.endpoint
         self._stop = threading.Event()
-        arguments = (socket, commands, self._stop)
-        # The socket goes over to the thread, which alone uses and closes it.
-        self._thread = threading.Thread(target=_serve, args=arguments, name="aam-control")
+        # The door goes over to the thread, which alone uses and closes it.
+        self._thread = threading.Thread(
+            target=_serve, args=(door, commands, self._stop), name="aam-control"
+        )
         self._thread.start()
 
     def close(self) -> None:
         """Frees the port; a command under way is answered first."""
         self._stop.set()
         self._thread.join(1.0)
-        self._context.destroy(linger=0)
 
 
-def _serve(socket: zmq.Socket[bytes], commands: Commands, stop: threading.Event) -> None:
+def _serve(door: Door, commands: Commands, stop: threading.Event) -> None:
     """Answers one command after the other until told to stop."""
-    with socket:
+    try:
         while not stop.is_set():
-            if socket.poll(POLL_MS):
-                socket.send(answer(socket.recv(), commands))
+            door.look_after()
+            if door.is_shut:
+                stop.wait(POLL_MS / 1000)
+            elif door.socket.poll(POLL_MS):
+                door.socket.send(answer(door.socket.recv(), commands))
+    finally:
+        door.close()
 
 
 def answer(request: bytes, commands: Commands) -> bytes:
@@ -118,31 +121,3 @@ def answer(request: bytes, commands: Commands) -> bytes:
     except ValueError as problem:
         return wire.pack(refusal(str(problem)))
     return wire.pack(commands.submit(command))
-
-
-def bind(socket: zmq.Socket[Any], endpoint: str, net: NetConfig, key: str, option: str) -> str:
-    """Binds and says where; refuses addresses that others can reach unless that is asked for.
-
-    Raises:
-        UsageError: not an endpoint.
-        SinkError: taken, or reachable from outside.
-    """
-    transport, is_endpoint, address = endpoint.partition("://")
-    if not is_endpoint or transport not in ("tcp", "ipc", "inproc"):
-        raise UsageError(
-            "endpoint is wrong", endpoint, f"give {option} tcp://127.0.0.1:PORT or none"
-        )
-    if transport == "tcp" and not is_loopback(address.rpartition(":")[0]):
-        if not net.insecure:
-            todo = "bind 127.0.0.1, or open it to everybody with --set net.insecure=true"
-            raise SinkError("address can be reached from other machines", endpoint, todo)
-        logger.warning("%s is open to everybody who reaches %s", key, endpoint)
-    try:
-        socket.bind(endpoint)
-    except zmq.ZMQError as problem:
-        if problem.errno == zmq.EADDRINUSE:
-            todo = f"stop the other program or choose another with {option}"
-            raise SinkError("port is in use", endpoint, todo) from problem
-        todo = f"give {option} tcp://127.0.0.1:PORT"
-        raise SinkError("cannot listen", f"{endpoint}: {problem.strerror}", todo) from problem
-    return socket.getsockopt_string(zmq.LAST_ENDPOINT)
