@@ -59,7 +59,7 @@ def test_manifest_that_is_broken_or_of_a_later_format_is_refused(copied: Path) -
     manifest = copied.with_suffix(".json")
     later = json.loads(manifest.read_text()) | {"format": 99}
     manifest.write_text(json.dumps(later))
-    with pytest.raises(ModelError, match=r"format 99, known 2\): update aam-edge"):
+    with pytest.raises(ModelError, match=r"format 99, known 1 to 2\): update aam-edge"):
         find_package(str(copied))
     manifest.write_text("{")
     with pytest.raises(ModelError, match="manifest of the weights cannot be read"):

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from aam_edge.config import ModelConfig
 from aam_edge.engine.backend import Backend
-from aam_edge.engine.package import Package
+from aam_edge.engine.package import FORMAT, Package
 from aam_edge.engine.text import TextTable, Vector
 from aam_edge.errors import ModelError, UsageError
 
@@ -126,6 +126,9 @@ def _open_torch(
     package: Package, name: str, precision: str, threads: int, device: str, engines: Engines
 ) -> Backend:
     """The engines that are torch. The reference stays on the CPU unless it is told otherwise."""
+    if package.format < FORMAT:
+        what = f"engine does not run weights of format {package.format}"
+        raise ModelError(what, name, "take --engine onnx or openvino")
     from aam_edge.engine.device import find_device
 
     if name == "eager":

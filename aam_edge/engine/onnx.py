@@ -42,13 +42,13 @@ class OnnxBackend:
 
     def bind(self, buffers: Buffers) -> Runner:
         """Binds both directions of the twofold state by address: no copies at run time."""
-        return _runner(self._session, buffers.inputs, buffers.outputs)
+        return self._runner(self._session, buffers.inputs, buffers)
 
     def bind_look(self, buffers: Buffers) -> Runner:
         """The same for second looks; loads their graph at the first call."""
         if self._look is None:
             self._look = self._open(self._package.look_graph())
-        return _runner(self._look, buffers.look_inputs, buffers.outputs)
+        return self._runner(self._look, buffers.look_inputs, buffers)
 
     def _open(self, graph: Path) -> Any:
         try:
@@ -61,14 +61,17 @@ class OnnxBackend:
                 "network cannot be loaded", f"{graph.name}: {reason}", "export it anew"
             ) from problem
 
+    def _runner(self, session: Any, inputs: Arrays, buffers: Buffers) -> Runner:
+        of_graph = self._package.of_graph
+        bindings = [
+            _binding(session, of_graph(inputs(turn)), of_graph(buffers.outputs(turn)))
+            for turn in (0, 1)
+        ]
 
-def _runner(session: Any, inputs: Arrays, outputs: Arrays) -> Runner:
-    bindings = [_binding(session, inputs(turn), outputs(turn)) for turn in (0, 1)]
+        def run(turn: int) -> None:
+            session.run_with_iobinding(bindings[turn])
 
-    def run(turn: int) -> None:
-        session.run_with_iobinding(bindings[turn])
-
-    return run
+        return run
 
 
 def _binding(session: Any, inputs: dict[str, Array], outputs: dict[str, Array]) -> Any:

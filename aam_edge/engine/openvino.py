@@ -56,19 +56,18 @@ class OpenvinoBackend:
         return self._runner(self._package.look_graph(), buffers.look_inputs, buffers)
 
     def _runner(self, graph: Path, given: Arrays, buffers: Buffers) -> Runner:
-        request = self._compile(graph, given(0)).create_infer_request()
-        tensor = self._openvino.Tensor
+        of_graph, tensor = self._package.of_graph, self._openvino.Tensor
+        request = self._compile(graph, of_graph(given(0))).create_infer_request()
         turns = [
-            (
-                {n: tensor(a, shared_memory=True) for n, a in given(turn).items()},
-                {n: tensor(a, shared_memory=True) for n, a in buffers.outputs(turn).items()},
-            )
+            {
+                name: tensor(array, shared_memory=True)
+                for name, array in of_graph(given(turn) | buffers.outputs(turn)).items()
+            }
             for turn in (0, 1)
         ]
 
         def run(turn: int) -> None:
-            inputs, outputs = turns[turn]
-            for name, value in (inputs | outputs).items():
+            for name, value in turns[turn].items():
                 request.set_tensor(name, value)
             request.infer()
 

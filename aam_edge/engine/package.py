@@ -16,15 +16,26 @@ import json
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from aam_edge.errors import ModelError
 from aam_edge.model.released.stored import Stored, find_stored
 
 FORMAT = 2
+"""What export writes; every earlier one is read (docs/install.md, Upgrading)."""
+STATE_OF_FORMAT_1 = ("log_density", "variance", "luminance", "drift")
+STEP_OF_FORMAT_1 = frozenset(
+    (
+        *("image", "prompt", "dt_s", *STATE_OF_FORMAT_1),
+        *("density", "cut", *(f"next_{name}" for name in STATE_OF_FORMAT_1)),
+    )
+)
+"""All that the graph of nano 0.1 reads and writes: no search, sound or ego-motion."""
 RELEASED = "released"
 """Family of the public network."""
 LOOK = ".look.onnx"
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +78,17 @@ class Package:
     def half(self) -> str:
         """f16 or bf16, whichever the network loses less with on a GPU."""
         return str(self.manifest.get("half", "bf16" if self.is_released else "f16"))
+
+    @property
+    def format(self) -> int:
+        """1 to FORMAT; the public network counts as the last."""
+        return FORMAT if self.is_released else int(self.manifest["format"])
+
+    def of_graph(self, arrays: dict[str, T]) -> dict[str, T]:
+        """Those of a step's arrays that the graph has; what it does not write keeps its value."""
+        if self.format > 1:
+            return arrays
+        return {name: array for name, array in arrays.items() if name in STEP_OF_FORMAT_1}
 
     def look_graph(self) -> Path:
         """Graph of a second look; ModelError where the network has none."""
@@ -147,8 +169,8 @@ def _read_manifest(path: Path) -> dict[str, Any]:
         raise ModelError(
             "manifest of the weights lacks a key", f"{path}: {missing[0]}", "export it anew"
         )
-    if manifest["format"] != FORMAT:
-        found = f"{path}: format {manifest['format']}, known {FORMAT}"
+    if manifest["format"] not in range(1, FORMAT + 1):
+        found = f"{path}: format {manifest['format']}, known 1 to {FORMAT}"
         raise ModelError("weights are of another format", found, "update aam-edge or export anew")
     return dict(manifest)
 
