@@ -68,7 +68,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="append",
         help=f"{words['calibration']} (repeatable)",
     )
-    seen.add_argument("--pace", choices=("real", "every"), help=words["pace"])
+    seen.add_argument("--pace", choices=("real", "every"), help=f"{words['pace']} (real)")
     _add_network(parser, words)
     _add_outputs(parser, words)
     run = parser.add_argument_group("run")
