@@ -204,3 +204,11 @@ def test_what_is_no_file_neither_hangs_nor_crashes(home: Path) -> None:
             ClientKey.read(home / name)
     with pytest.raises(UsageError, match="keys cannot be read"):
         ClientKey.read(home / "missing.key")
+
+
+def test_library_without_curve_is_said(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # No such build is at hand: its answer stands in for it.
+    monkeypatch.setattr(zmq, "has", lambda capability: capability != "curve")
+    with pytest.raises(UsageError, match=r"this libzmq has no CURVE \(libzmq .*\): install pyzmq"):
+        KeyFolder(home / "keys").make_server()
+    assert not (home / "keys").exists()
