@@ -23,7 +23,6 @@ from aam_edge.errors import AamEdgeError
 Door = Callable[[bytes], None]
 
 
-
 class Input(bytes):
     """The bytes of one input, of which hypothesis shows the beginning."""
 

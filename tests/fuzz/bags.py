@@ -15,7 +15,11 @@ from aam_edge.ros_definitions import full_definition
 from tests.recordings import stream
 
 IMAGE = "sensor_msgs/msg/Image"
-NAMES = {IMAGE: "/camera/image_raw", topics.COMPRESSED: "/camera/compressed", topics.IMU_TYPE: "/imu"}
+NAMES = {
+    IMAGE: "/camera/image_raw",
+    topics.COMPRESSED: "/camera/compressed",
+    topics.IMU_TYPE: "/imu",
+}
 
 
 def ours(folder: Path) -> bytes:
@@ -62,5 +66,7 @@ def compressed(jpeg: bytes, number: int = 0) -> bytes:
 
 def imu(number: int = 0) -> bytes:
     """A gyro's sample."""
-    _, _, message = topics.imu_entry(1_800_000_000_000_000_000 + number * 5_000_000, (0.1, 0.2, 0.3))
+    _, _, message = topics.imu_entry(
+        1_800_000_000_000_000_000 + number * 5_000_000, (0.1, 0.2, 0.3)
+    )
     return codec(topics.IMU_TYPE).encode(message)

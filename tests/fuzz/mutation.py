@@ -20,7 +20,19 @@ INTEGERS = (
 )
 """Where lengths, counts and offsets go wrong."""
 STRANGE: tuple[Any, ...] = (
-    *(None, True, False, "", " ", "\n", "\0", "a\nb\x1b[31m", "ä€\U0001f600", "\ud800", "../../etc"),
+    *(
+        None,
+        True,
+        False,
+        "",
+        " ",
+        "\n",
+        "\0",
+        "a\nb\x1b[31m",
+        "ä€\U0001f600",
+        "\ud800",
+        "../../etc",
+    ),
     *("x" * 5000, "9" * 400, "1e400", "nan", "-1", [], {}, [[]], [[[[]]]], {"": None}, ["a"] * 300),
     *(-1, 0, 1, 2**31, 2**63 - 1, -(2**63), 1e308, -0.0, 0.5, float("nan"), float("inf")),
     *(2**64 - 1, 10**30),

@@ -126,5 +126,3 @@ def test_running_program_answers_every_stranger_and_goes_on(control: Control) ->
         program.stop()
         assert program.process.returncode == 0
     assert not any("Traceback" in line for line in program.lines)
-
-

@@ -11,7 +11,6 @@ from urllib.parse import urlsplit
 
 import pytest
 from aiohttp import ClientSession, WSMsgType
-from hypothesis import strategies as st
 
 from aam_edge.errors import UsageError
 from aam_edge.sinks import page_wire
@@ -35,7 +34,8 @@ HTTP = [
     b"GET /ws HTTP/1.1\r\nHost: 127.0.0.1\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
     b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
     b"\x81\x8e\0\0\0\0" + b'{"cmd":"seen"}',
-    b"POST / HTTP/1.1\r\nHost: 127.0.0.1\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n",
+    b"POST / HTTP/1.1\r\nHost: 127.0.0.1\r\nTransfer-Encoding: chunked\r\n\r\n"
+    b"5\r\nhello\r\n0\r\n\r\n",
 ]
 requests = json_like(REQUESTS)
 

@@ -94,11 +94,16 @@ def spoilt_bags(draw: st.DrawFn) -> bytes:
     return bag(kind, spoilt, text=text, name=name)
 
 
+LINE = b"\n" + b"=" * 80 + b"\nMSG: sensor_msgs/"
 DEFINITIONS = [
     b"sensor_msgs/Image a\nsensor_msgs/Image[] b",
     b"Header header\nuint8[9999999999999] data\nstring[7777777] names",
-    b"uint8[0] x\nA[1000] a\n" + b"=" * 80 + b"\nMSG: sensor_msgs/A\nuint8[0] y\nB[1000] b\n" + b"=" * 80
-    + b"\nMSG: sensor_msgs/B\nuint8[0] z\nC[1000] c\n" + b"=" * 80 + b"\nMSG: sensor_msgs/C\nuint8[0] z",
+    # Messages without a byte multiply without end.
+    b"".join(
+        [b"uint8[0] x\nA[30] a"]
+        + [LINE + b"%c\nuint8[0] y\n%c[30] n" % (65 + k, 66 + k) for k in range(9)]
+        + [LINE + b"J\nuint8[0] z"]
+    ),
     b"wstring a\nbool[3] b\nchar c\nfloat64[<=3] d\nstring<=5 e",
 ]  # fmt: skip
 
@@ -123,5 +128,3 @@ def test_no_recording_of_ours_breaks_its_readers(
 @replayed("recording")
 def test_recordings_that_broke_it_once(case: Path, tmp_path: Path) -> None:
     stands(recording_door(tmp_path), case.read_bytes())
-
-

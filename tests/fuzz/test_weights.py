@@ -193,5 +193,3 @@ def test_no_manifest_of_an_engine_breaks_its_reader(cases: int, tmp_path: Path) 
         read_engine(path, FIT)
 
     attack(door, json_like([{"format": 1, "weights": "0" * 64, "sha256": "1", "bytes": 4}]), cases)
-
-
