@@ -10,9 +10,11 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 # OpenCV reads these once, when it is imported: a camera that hangs is let go after 2 s and not 10,
-# and its own warnings do not stand beside our one line.
+# its own lines do not stand beside our one line, and a picture of a few bytes that claims to be
+# larger than any camera's (268 million pixels) is refused before there is memory for it.
 os.environ.setdefault("OPENCV_VIDEOIO_V4L_SELECT_TIMEOUT", "2")
-os.environ.setdefault("OPENCV_LOG_LEVEL", "ERROR")
+os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT")
+os.environ.setdefault("OPENCV_IO_MAX_IMAGE_PIXELS", str(1 << 28))
 
 __version__ = "0.1.0"
 

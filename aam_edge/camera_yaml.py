@@ -11,11 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import yaml
 
 from aam_edge.errors import DataError
 from aam_edge.intrinsics import COEFFICIENTS, Floats, Intrinsics
-from aam_edge.strict_yaml import StrictLoader
+from aam_edge.strict_yaml import parse_yaml, read_text
 
 ANY_CAMERA = ""
 """Key of the file that holds for every camera that has none of its own."""
@@ -40,7 +39,7 @@ def read_camera_yaml(path: Path) -> Intrinsics:
             camera=str(tree.get("camera_name", "")),
             error_px=None if error_px is None else float(error_px),
         )
-    except (KeyError, TypeError, ValueError) as problem:
+    except (KeyError, TypeError, ValueError, OverflowError) as problem:
         why = f"no {problem}" if isinstance(problem, KeyError) else problem
         raise DataError("calibration file is wrong", f"{path}: {why}", REMEDY) from problem
     _check(intrinsics, path)
@@ -79,13 +78,15 @@ def write_camera_yaml(intrinsics: Intrinsics, path: Path) -> None:
 def read_tree(path: Path, what: str) -> dict[str, Any]:
     """A YAML file that is a map; DataError, in which the file is called `what`."""
     try:
-        tree = yaml.load(path.read_text(), StrictLoader)
-    except (OSError, UnicodeDecodeError) as problem:
-        why = getattr(problem, "strerror", None) or "it is no text"
+        text = read_text(path)
+    except (OSError, ValueError) as problem:
+        why = getattr(problem, "strerror", None) or problem
         raise DataError(f"{what} cannot be read", f"{path}: {why}", "check the path") from problem
-    except yaml.YAMLError as problem:
-        why = " ".join(str(problem).split())
-        raise DataError(f"{what} is not YAML", f"{path}: {why}", "mend or make it again") from None
+    try:
+        tree = parse_yaml(text)
+    except ValueError as problem:
+        todo = "mend or make it again"
+        raise DataError(f"{what} is not YAML", f"{path}: {problem}", todo) from None
     if not isinstance(tree, dict):
         raise DataError(f"{what} is not a map", path, "give one with key: value lines")
     return tree

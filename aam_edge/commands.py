@@ -12,6 +12,8 @@ from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeout
 from typing import Any
 
+from aam_edge.errors import one_line
+
 Command = dict[str, Any]
 Answer = dict[str, Any]
 
@@ -20,7 +22,7 @@ WAITING_AT_MOST = 64
 
 def refusal(error: str) -> Answer:
     """The answer to a command that changed nothing."""
-    return {"ok": False, "error": error}
+    return {"ok": False, "error": one_line(error)}
 
 
 class Commands:

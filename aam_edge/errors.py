@@ -13,6 +13,9 @@ done, or asked to stop and stopped; 1 is a defect of aam-edge.
 
 from __future__ import annotations
 
+LONGEST_PART = 300
+"""Characters of what happened, value and remedy each: what comes from a file may be endless."""
+
 
 class AamEdgeError(Exception):
     """A problem that the user can mend; its text is one line."""
@@ -24,7 +27,15 @@ class AamEdgeError(Exception):
         self.what, self.value, self.todo = what, value, todo
 
     def __str__(self) -> str:
-        return " ".join(f"{self.what} ({self.value}): {self.todo}".split())
+        what, value, todo = (one_line(str(part)) for part in (self.what, self.value, self.todo))
+        return f"{what} ({value}): {todo}"
+
+
+def one_line(text: str) -> str:
+    """One line that a terminal can show: nothing from a file may move its cursor."""
+    line = " ".join(text[: 4 * LONGEST_PART].split())
+    line = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in line)
+    return line if len(line) <= LONGEST_PART else f"{line[:LONGEST_PART]}..."
 
 
 class UsageError(AamEdgeError):

@@ -43,10 +43,16 @@ class Recall:
             return
         if prompts != stream.prompts_of(camera):
             logger.info("prompts as recorded: %s", ", ".join(prompts))
-        if self._is_alone:
-            stream.restore(state)
-        else:
-            stream.restore_camera(state, camera)
+        before = stream.state()
+        try:
+            if self._is_alone:
+                stream.restore(state)
+            else:
+                stream.restore_camera(state, camera)
+        except (ValueError, KeyError, TypeError, IndexError, AttributeError) as problem:
+            stream.restore(before)
+            logger.warning("recorded state is of another network, it is left out: %s", problem)
+            return
         self._last[camera] = prompts
 
 

@@ -262,7 +262,9 @@ string message
 
 
 def full_name(short: str, kind: str = "msg") -> str:
-    """`std_msgs/Header` to `std_msgs/msg/Header`; a full name comes back as it is."""
+    """`std_msgs/Header` to `std_msgs/msg/Header`; what is no such name comes back as it is."""
+    if "/" not in short:
+        return short
     package, *_, name = short.split("/")
     return short if short.count("/") == 2 else f"{package}/{kind}/{name}"
 

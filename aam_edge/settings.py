@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import math
+import sys
 import types
 import typing
 from collections.abc import Iterable, Mapping
@@ -16,10 +17,8 @@ from dataclasses import field
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
-import yaml
-
 from aam_edge.errors import UsageError
-from aam_edge.strict_yaml import StrictLoader, read_yaml
+from aam_edge.strict_yaml import parse_yaml, read_yaml
 
 T = TypeVar("T")
 TYPE_WORDS = {str: "text", int: "a whole number", float: "a number", bool: "true or false"}
@@ -77,8 +76,8 @@ def load_settings(
             raise UsageError("setting is not understood", text, "write --set section.key=value")
         _check_key(key, "--set", known)
         try:
-            tree[key] = yaml.load(value, StrictLoader)
-        except yaml.YAMLError as problem:
+            tree[key] = parse_yaml(value)
+        except ValueError as problem:
             raise UsageError("setting is not YAML", text, "quote the value") from problem
     tree |= {key: value for key, value in (options or {}).items() if value is not None}
     return _build(kind, tree, "")
@@ -144,7 +143,8 @@ def _convert(key: str, value: Any, hint: Any) -> Any:
     if hint is str and isinstance(value, (str, int, float)) and not isinstance(value, bool):
         return str(value)
     if hint is float and isinstance(value, (int, float)) and not isinstance(value, bool):
-        return float(value)
+        # An int of hundreds of digits is no float any more.
+        return float(value) if abs(value) < sys.float_info.max else math.copysign(math.inf, value)
     if type(value) is hint:
         return value
     raise UsageError("setting has the wrong type", f"{key}={value!r}", f"give {TYPE_WORDS[hint]}")

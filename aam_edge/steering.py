@@ -111,9 +111,12 @@ class Steering:
         return {"ok": True, "paused": paused}
 
     def _restore(self, command: Command) -> Answer:
+        before = self._stream.state()
         try:
             self._stream.restore(unpack_snapshot(command.get("snapshot")))
-            self.changes += 1
-        except (ValueError, KeyError, TypeError, IndexError) as problem:
+        except (ValueError, KeyError, TypeError, IndexError, AttributeError) as problem:
+            # Of another network, which only the engine can tell: half of it may be in already.
+            self._stream.restore(before)
             return refusal(f"not a snapshot of a stream: {problem}")
+        self.changes += 1
         return {"ok": True, "prompts": list(self._stream.prompts)}

@@ -13,11 +13,11 @@ from typing import Any
 import cv2
 import numpy as np
 
-from aam_edge.config import ModelConfig, SourceConfig
+from aam_edge.config import ModelConfig, SourceConfig, load_settings
 from aam_edge.errors import DataError
 from aam_edge.messages import Attention, Frame, Image, Map
 from aam_edge.model_api import Model
-from aam_edge.prompts import checked_prompt
+from aam_edge.prompts import FREE_VIEWING, checked_prompt
 from aam_edge.recall import Recall
 from aam_edge.recording.published import published
 from aam_edge.recording.reader import Recording
@@ -142,10 +142,14 @@ class Kept:
 
 def pairs(recording: Recording, options: argparse.Namespace, channel: str = "") -> Iterator[Pair]:
     """Each recorded map of a camera, the first or `channel`, with what the network gives now."""
-    settings = recording.run.get("settings", {})
-    model = Model(model_config(settings.get("model", {}), options))
+    settings = _map_in(recording.run, "settings")
+    model = Model(model_config(_map_in(settings, "model"), options))
     prompts = [checked_prompt(prompt) for prompt in options.prompts or ()]
-    stream = model.stream(prompts or settings.get("prompts") or ("free viewing",))
+    recorded_prompts = settings.get("prompts") or [FREE_VIEWING]
+    if not isinstance(recorded_prompts, list):
+        todo = "give --prompt"
+        raise DataError("recording names no prompts", recording.path, todo)
+    stream = model.stream(prompts or [checked_prompt(prompt) for prompt in recorded_prompts])
     recall = Recall(stream, follows=not prompts)
     synchroniser = Synchroniser()
     start_ns = recording.index.start_ns
@@ -168,6 +172,12 @@ def pairs(recording: Recording, options: argparse.Namespace, channel: str = "") 
             yield Pair(time_s, recorded[index], now, frame.image)
 
 
+def _map_in(tree: dict[str, Any], key: str) -> dict[str, Any]:
+    """A part of what was recorded; empty where it is none."""
+    part = tree.get(key)
+    return part if isinstance(part, dict) else {}
+
+
 def model_config(recorded: dict[str, Any], options: argparse.Namespace) -> ModelConfig:
     """The recorded settings of the network, but for what is asked otherwise."""
     known = {name: recorded[name] for name in ("name", "engine", "precision", "text", "pixels")
@@ -176,7 +186,7 @@ def model_config(recorded: dict[str, Any], options: argparse.Namespace) -> Model
         known["name"] = options.model
     if options.engine:
         known |= {"engine": options.engine, "precision": "auto"}
-    return ModelConfig(**known)
+    return load_settings(ModelConfig, options=known)
 
 
 class Then:

@@ -9,7 +9,7 @@ import numpy as np
 from aam_edge.ego.gyro_log import GyroLog, say_holes
 from aam_edge.errors import DataError
 from aam_edge.recording import topics
-from aam_edge.recording.reader import Recording
+from aam_edge.recording.reader import Item, Recording
 
 
 def read_gyro_recording(path: Path) -> GyroLog:
@@ -19,7 +19,7 @@ def read_gyro_recording(path: Path) -> GyroLog:
     with Recording(path) as recording:
         topic = imu_topic(recording)
         for item in recording.items(wanted={topic}):
-            time_ns, rate = topics.read_imu(recording.decode(item))
+            time_ns, rate = _sample(recording, item)
             if not times_ns or time_ns > times_ns[-1]:
                 times_ns.append(time_ns)
                 rates.append(rate)
@@ -28,6 +28,14 @@ def read_gyro_recording(path: Path) -> GyroLog:
     log = GyroLog(np.array(times_ns, np.int64), np.array(rates), is_unix=True)
     say_holes(log, path)
     return log
+
+
+def _sample(recording: Recording, item: Item) -> tuple[int, tuple[float, float, float]]:
+    try:
+        return topics.read_imu(recording.decode(item))
+    except (ValueError, KeyError, TypeError) as problem:
+        values = f"{recording.path}: {item.topic}: {problem}"
+        raise DataError("gyro's topic cannot be read", values, "record it again") from problem
 
 
 def imu_topic(recording: Recording) -> str:

@@ -34,7 +34,7 @@ def read_imu_yaml(path: Path) -> ImuMount:
         rotation = np.array(tree["camera_from_imu"], np.float64).reshape(3, 3)
         bias = np.array(tree.get("gyro_bias_rad_s", [0, 0, 0]), np.float64).reshape(3)
         mount = ImuMount(rotation, float(tree.get("time_offset_s", 0.0)), bias)
-    except (KeyError, TypeError, ValueError) as problem:
+    except (KeyError, TypeError, ValueError, OverflowError) as problem:
         why = f"no {problem}" if isinstance(problem, KeyError) else problem
         raise DataError("IMU calibration is wrong", f"{path}: {why}", REMEDY) from problem
     is_turn = np.allclose(rotation @ rotation.T, np.eye(3), atol=ROTATION_TOLERANCE)

@@ -93,7 +93,7 @@ def read_engine(path: Path, fit: Fit) -> bytes:
         plan = path.read_bytes()
     except FileNotFoundError as problem:
         raise ModelError("no engine file", path, BUILD) from problem
-    except (OSError, ValueError) as problem:
+    except (OSError, ValueError, RecursionError) as problem:
         raise ModelError("engine file cannot be read", f"{path}: {problem}", BUILD) from problem
     if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
         raise ModelError("engine file is of another format", path, BUILD)

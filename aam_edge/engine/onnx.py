@@ -13,6 +13,7 @@ import onnxruntime as ort
 
 from aam_edge.engine.backend import Runner
 from aam_edge.engine.buffers import Array, Buffers
+from aam_edge.engine.graph_files import check_graph_files
 from aam_edge.engine.package import Package
 from aam_edge.errors import ModelError
 
@@ -35,7 +36,7 @@ class OnnxBackend:
         options.intra_op_num_threads = threads
         options.inter_op_num_threads = 1
         options.execution_mode = ort.ExecutionMode.ORT_SEQUENTIAL
-        options.log_severity_level = 3
+        options.log_severity_level = 4  # what is wrong comes as an exception too, and is said once
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         self._session = self._open(package.graph)
         self._look: Any = None
@@ -51,6 +52,7 @@ class OnnxBackend:
         return self._runner(self._look, buffers.look_inputs, buffers)
 
     def _open(self, graph: Path) -> Any:
+        check_graph_files(graph, self._package.tensors)
         try:
             return ort.InferenceSession(
                 str(graph), self._options, providers=["CPUExecutionProvider"]

@@ -11,6 +11,7 @@ from typing import Any
 
 from aam_edge.engine.backend import Runner
 from aam_edge.engine.buffers import Array, Buffers
+from aam_edge.engine.graph_files import check_graph_files
 from aam_edge.engine.package import Package
 from aam_edge.errors import ModelError
 
@@ -74,6 +75,7 @@ class OpenvinoBackend:
         return run
 
     def _compile(self, graph: Path, inputs: dict[str, Array]) -> Any:
+        check_graph_files(graph, self._package.tensors)
         try:
             model = self._core.read_model(graph)
             model.reshape({name: list(array.shape) for name, array in inputs.items()})

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
@@ -34,6 +35,10 @@ STEP_OF_FORMAT_1 = frozenset(
 RELEASED = "released"
 """Family of the public network."""
 LOOK = ".look.onnx"
+GOOD_NAME = re.compile(r"[A-Za-z0-9][\w.-]{0,99}")
+"""It stands in messages and in names of files."""
+KINDS = {"prompt_channels": int, "size": str, "half": str, "family": str}
+"""What the manifest may hold besides, with its type."""
 
 T = TypeVar("T")
 
@@ -159,7 +164,7 @@ def _read_manifest(path: Path) -> dict[str, Any]:
     except FileNotFoundError as problem:
         todo = "keep .json, .onnx and .safetensors together"
         raise ModelError("manifest of the weights is not there", path, todo) from problem
-    except (OSError, ValueError) as problem:
+    except (OSError, ValueError, RecursionError) as problem:
         raise ModelError(
             "manifest of the weights cannot be read", path, "export it anew"
         ) from problem
@@ -172,6 +177,13 @@ def _read_manifest(path: Path) -> dict[str, Any]:
     if manifest["format"] not in range(1, FORMAT + 1):
         found = f"{path}: format {manifest['format']}, known 1 to {FORMAT}"
         raise ModelError("weights are of another format", found, "update aam-edge or export anew")
+    if not isinstance(manifest["name"], str) or not GOOD_NAME.fullmatch(manifest["name"]):
+        value = f"{path}: {manifest['name']!r}"
+        raise ModelError("name of the weights cannot be used", value, "export it anew")
+    for key, allowed in KINDS.items():
+        if key in manifest and not isinstance(manifest[key], allowed):
+            value = f"{path}: {key} is {type(manifest[key]).__name__}"
+            raise ModelError("manifest of the weights is wrong", value, "export it anew")
     return dict(manifest)
 
 

@@ -44,6 +44,13 @@ LARGEST_HEADER_BYTES = 100_000_000
 """Of a safetensors file, as its specification bounds it."""
 
 
+MISREAD = (
+    *(OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError),
+    *(struct.error, MemoryError),
+)
+"""What reading a broken header raises."""
+
+
 @dataclass(frozen=True, slots=True)
 class Row:
     """One sort of weights in the list."""
@@ -238,7 +245,7 @@ def read_header(path: Path) -> dict[str, tuple[str, list[int]]]:
             header = json.loads(file.read(min(length, LARGEST_HEADER_BYTES)))
         header.pop("__metadata__", None)
         return {name: (str(t["dtype"]), list(t["shape"])) for name, t in header.items()}
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, struct.error) as problem:
+    except MISREAD as problem:
         todo = "get the file again"
         raise ModelError("weights file cannot be read", path, todo) from problem
 

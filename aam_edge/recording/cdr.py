@@ -34,6 +34,8 @@ PACKED = {"i1": "b", "u1": "B", "i2": "h", "u2": "H", "i4": "i", "u4": "I", "i8"
 FIELD = re.compile(r"([\w/]+)(?:<=\d+)?(?:\[((?:<=)?\d*)\])?\s+([a-z]\w*)(?:\s+.*)?")
 CONSTANT = re.compile(r"[\w<=]+\s+[A-Z]\w*\s*=.*")
 
+SPARE_MESSAGES = 1000
+
 Message = Mapping[str, Any]
 
 
@@ -101,7 +103,7 @@ class Codec:
         """Bytes to a message; ValueError if they are not one of this type."""
         try:
             return self._read(_Input(data), self.name)
-        except (struct.error, KeyError, IndexError, UnicodeDecodeError) as problem:
+        except (struct.error, KeyError, IndexError, UnicodeDecodeError, RecursionError) as problem:
             raise ValueError(f"not a {self.name}: {problem}") from problem
 
     def _write(self, out: _Output, name: str, message: Message) -> None:
@@ -138,6 +140,7 @@ class Codec:
         return [0 if field.kind in CODES else None] * field.count
 
     def _read(self, data: _Input, name: str) -> dict[str, Any]:
+        data.count_message()
         return {field.name: self._read_field(data, field) for field in self._messages[name]}
 
     def _read_field(self, data: _Input, field: Field) -> Any:
@@ -197,6 +200,13 @@ class _Input:
         if order is None:
             raise ValueError(f"no CDR: begins with {data[:4].hex()}")
         self._data, self._order, self._at = memoryview(data)[4:], order, 0
+        self._messages_left = len(self._data) + SPARE_MESSAGES
+
+    def count_message(self) -> None:
+        """Refuses more messages within each other than bytes: arrays of empty ones multiply."""
+        self._messages_left -= 1
+        if self._messages_left < 0:
+            raise IndexError("more messages than bytes")
 
     @property
     def rest(self) -> int:

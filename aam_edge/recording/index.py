@@ -11,18 +11,13 @@ from dataclasses import dataclass, field
 from typing import IO
 
 from mcap.data_stream import ReadDataStream
-from mcap.exceptions import McapError
 from mcap.opcode import Opcode
 from mcap.reader import SeekingReader
 from mcap.records import Attachment, Channel, Chunk, Message, Schema
-from mcap.stream_reader import breakup_chunk
+
+from aam_edge.recording.chunks import DAMAGED, read_chunk_record, records_of
 
 MAGIC = b"\x89MCAP0\r\n"
-DAMAGED = (
-    *(McapError, ValueError, RuntimeError, KeyError, IndexError),
-    *(EOFError, OverflowError, MemoryError, struct.error),
-)
-"""What mcap and lz4 raise for bytes that are not what they should be."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,13 +121,12 @@ def _scan(file: IO[bytes], size: int, index: Index) -> None:
 
 
 def _add(file: IO[bytes], opcode: int, offset: int, index: Index) -> None:
-    stream = ReadDataStream(file)
     if opcode == Opcode.CHUNK:
-        chunk = Chunk.read(stream)
+        chunk = read_chunk_record(file)
         _add_chunk(chunk, index)
         index.blocks.append(Block(offset, chunk.message_start_time, chunk.message_end_time))
     elif opcode == Opcode.ATTACHMENT:
-        attachment = Attachment.read(stream)
+        attachment = Attachment.read(ReadDataStream(file))
         time_ns = attachment.log_time
         index.blocks.append(Block(offset, time_ns, time_ns, attachment.name))
     elif opcode == Opcode.MESSAGE:
@@ -140,7 +134,7 @@ def _add(file: IO[bytes], opcode: int, offset: int, index: Index) -> None:
 
 
 def _add_chunk(chunk: Chunk, index: Index) -> None:
-    for record in breakup_chunk(chunk, validate_crc=True):
+    for record in records_of(chunk):
         if isinstance(record, Schema):
             index.schemas[record.id] = record
         elif isinstance(record, Channel):
@@ -156,7 +150,7 @@ def _count(index: Index, topic: str, count: int) -> None:
 def read_chunk(file: IO[bytes], block: Block) -> list[Message]:
     """The messages of a chunk in their order; raises one of DAMAGED."""
     file.seek(block.offset + 9)
-    records = breakup_chunk(Chunk.read(ReadDataStream(file)), validate_crc=True)
+    records = records_of(read_chunk_record(file))
     return [record for record in records if isinstance(record, Message)]
 
 

@@ -44,7 +44,7 @@ class _Reader:
             if item.topic.endswith(f"/{topics.HEALTH}"):
                 return topics.read_health(message["data"])
             return topics.read_attention(self._text, topics.read_array(message))
-        except (ValueError, KeyError) as problem:
+        except (ValueError, KeyError, TypeError, OverflowError, RecursionError) as problem:
             logger.warning("%s: left out of the recording: %s", item.topic, problem)
             return None
 

@@ -8,21 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
-import yaml
-
 from aam_edge.errors import DataError
 from aam_edge.recording import topics
 from aam_edge.recording.cdr import Codec
-from aam_edge.recording.index import (
-    DAMAGED,
-    MAGIC,
-    Block,
-    Index,
-    read_attachment,
-    read_chunk,
-    read_index,
-)
+from aam_edge.recording.chunks import DAMAGED
+from aam_edge.recording.index import MAGIC, Block, Index, read_attachment, read_chunk, read_index
 from aam_edge.ros_definitions import full_name
+from aam_edge.strict_yaml import LARGEST_BYTES, parse_yaml
 
 logger = logging.getLogger(__name__)
 
@@ -91,13 +83,24 @@ class Recording:
         """
         for block in self.index.blocks:
             if block.attachment == topics.RUN:
-                content = yaml.safe_load(read_attachment(self._file, block).data)
-                run = content if isinstance(content, dict) else {}
-                if run.get("schema", topics.SCHEMA) > topics.SCHEMA:
-                    values = f"{self.path}: schema {run['schema']}, known {topics.SCHEMA}"
+                run = self._read_run(block)
+                schema = run.get("schema", topics.SCHEMA)
+                if isinstance(schema, int) and schema > topics.SCHEMA:
+                    values = f"{self.path}: schema {schema}, known {topics.SCHEMA}"
                     raise DataError("recording is of a newer aam-edge", values, "update aam-edge")
                 return run
         return {}
+
+    def _read_run(self, block: Block) -> dict[str, Any]:
+        try:
+            data = read_attachment(self._file, block).data
+            if len(data) > LARGEST_BYTES:
+                raise ValueError("it is too large")
+            content = parse_yaml(data.decode(), strict=False)
+        except DAMAGED as problem:
+            logger.warning("%s: %s cannot be read: %s", self.path, topics.RUN, problem)
+            return {}
+        return content if isinstance(content, dict) else {}
 
     def state_before(self, time_ns: int) -> int:
         """Log time of the last recorded state of the network up to a time; the start if none."""
@@ -146,7 +149,9 @@ class Recording:
 
     def _make_codec(self, topic: str) -> Codec:
         channel = next(c for c in self.index.channels.values() if c.topic == topic)
-        schema = self.index.schemas[channel.schema_id]
+        schema = self.index.schemas.get(channel.schema_id)
+        if schema is None:
+            raise DataError("topic has no schema", topic, "record it with ROS 2")
         if channel.message_encoding != "cdr" or schema.encoding != "ros2msg":
             form = f"{topic}: {channel.message_encoding}, {schema.encoding}"
             raise DataError("topic is in no form that is read", form, "record it with ROS 2")

@@ -126,6 +126,7 @@ def read_attention(text: str, density: NDArray[np.float32]) -> Attention:
     """The message as it was published, bit for bit; ValueError if it is none."""
     try:
         message = json.loads(text)
+        _check_density(density)
         # A stand-in of the right shape; the density itself needs no decoding and keeps its bits.
         message["map"] = wire.encode_map(np.full(density.shape, 1 / density.size, "f4"), "<f4")
         attention = Attention.from_bytes(wire.pack(message))
@@ -133,6 +134,11 @@ def read_attention(text: str, density: NDArray[np.float32]) -> Attention:
         raise ValueError(f"not an attention message: {problem!r}") from problem
     object.__setattr__(attention, "density", density)  # not yet seen by anybody
     return attention
+
+
+def _check_density(density: NDArray[np.float32]) -> None:
+    if not density.size or not (density.min() >= 0 and abs(float(density.sum()) - 1) < 1e-3):
+        raise ValueError(f"{density.shape} is no density")
 
 
 def array_message(values: NDArray[np.float32], labels: tuple[str, str]) -> dict[str, Any]:

@@ -26,6 +26,8 @@ from aam_edge.sources.sample_clock import SampleClock
 from aam_edge.sources.samples import within_scale
 
 logger = logging.getLogger(__name__)
+MOST_PIXELS = 1 << 27
+"""Of a picture; four times an 8K camera's. A header of some bytes may claim 65535x65535."""
 MOST_WAITING = 64
 """Pictures held back while the sound of their time is still to come: two seconds, usually."""
 
@@ -79,6 +81,10 @@ class Container:
             self._container.close()
             raise SourceError("file has no video", shown, "give one with pictures")
         self._video = self._container.streams.video[0]
+        width, height = self._video.codec_context.width, self._video.codec_context.height
+        if width * height > MOST_PIXELS:
+            self._container.close()
+            raise SourceError("video is too large", f"{shown}: {width}x{height}", ADVICE)
         sound = self._container.streams.audio
         self._sound = sound[0] if with_sound and sound else None
         self.has_end = self._container.duration is not None

@@ -34,6 +34,11 @@ ENCODINGS = {"bgr8": None, "rgb8": cv2.COLOR_RGB2BGR, "mono8": cv2.COLOR_GRAY2BG
 """Of raw pictures, with what makes them BGR."""
 CHANNELS = {"bgr8": 3, "rgb8": 3, "mono8": 1}
 WINDOW_S = 1.0
+BROKEN = (ValueError, KeyError, TypeError, OverflowError, RecursionError, cv2.error)
+"""What broken messages raise, and their pictures."""
+LARGEST_SIDE = 1 << 16
+MOST_DIGITS = 15
+"""Of a frame's number and gap."""
 
 
 class RecordingSource:
@@ -150,7 +155,7 @@ class Steps:
         """A picture or sound, where the item completes one; what is broken is left out."""
         try:
             return self._add(item)
-        except (ValueError, KeyError, TypeError) as problem:
+        except BROKEN as problem:
             logger.warning("%s: left out of the recording: %s", item.topic, problem)
             return None
 
@@ -164,9 +169,9 @@ class Steps:
         if not self._is_ours or name == item.topic:
             return None
         if name == topics.MESSAGE:
-            self._step["message"] = json.loads(self._recording.decode(item)["data"])
+            self._step["message"] = dict(json.loads(self._recording.decode(item)["data"]))
         elif name == topics.EGO:
-            self._step["ego"] = topics.read_array(self._recording.decode(item))
+            self._step["ego"] = _ego(self._recording.decode(item))
         elif name == topics.INPUT:
             self._step["input"] = raw_picture(self._recording.decode(item))
         elif name == topics.AUDIO and self._hears:
@@ -199,7 +204,16 @@ class Steps:
 
 
 def _whole(value: Any, default: int) -> int:
-    return int(value) if str(value).isascii() and str(value).isdigit() else default
+    text = str(value)
+    return int(text) if text.isascii() and text.isdigit() and len(text) <= MOST_DIGITS else default
+
+
+def _ego(message: dict[str, Any]) -> NDArray[np.float32]:
+    """The camera's motion, (3, 3); ValueError where it is none."""
+    ego = topics.read_array(message)
+    if ego.shape != (3, 3) or not np.isfinite(ego).all():
+        raise ValueError(f"motion is {ego.shape}, or not finite")
+    return ego
 
 
 def raw_picture(message: dict[str, Any]) -> Image:
@@ -208,6 +222,8 @@ def raw_picture(message: dict[str, Any]) -> Image:
     if encoding not in ENCODINGS:
         raise ValueError(f"pictures are {encoding}, known {', '.join(ENCODINGS)}")
     height, width, step = message["height"], message["width"], message["step"]
+    if not 0 < min(height, width) <= max(height, width) <= LARGEST_SIDE:
+        raise ValueError(f"picture is {width}x{height}")
     rows: NDArray[np.uint8] = np.frombuffer(message["data"], np.uint8).reshape(height, step)
     plain = rows[:, : width * CHANNELS[encoding]].reshape(height, width, CHANNELS[encoding])
     code = ENCODINGS[encoding]

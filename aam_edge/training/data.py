@@ -9,7 +9,6 @@ fraction of the picture's width, about one degree of visual angle); per trial `t
 from __future__ import annotations
 
 import json
-import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,6 +18,7 @@ from numpy.typing import NDArray
 
 from aam_edge.errors import DataError
 from aam_edge.training.metrics import Map, Points, to_density
+from aam_edge.training.tables import Table, read_arrays, telling
 
 LONG_SIDE_CELLS = 128
 """The grid on which maps are compared: this many cells along the long side, near-square."""
@@ -72,26 +72,27 @@ def human_density(points: Points, shape: tuple[int, int], sigma: float) -> Map:
 
 def read_gaze_set(folder: Path, split: str) -> list[Photo]:
     """All photos of one split that have fixations, in the order of the split."""
-    try:
-        with (folder / "fixations.npz").open("rb") as file, np.load(file) as archive:
-            table = {name: archive[name] for name in archive.files}
+    table = read_arrays(folder / "fixations.npz")
+    with telling(folder):
         ids = json.loads((folder / "splits.json").read_text())[split]
-    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as problem:
-        raise DataError(
-            "gaze set cannot be read", folder, f"check its files ({problem})"
-        ) from problem
-    index = {str(name): i for i, name in enumerate(table["image_id"])}
-    owner = table["trial_image"][table["trial"]]
-    # In search sets (they have target boxes) the first fixation is a forced start point.
-    first = int(np.isfinite(table["trial_box"]).any())
-    photos = []
-    for image_id in ids:
-        i = index[image_id]
-        mine = (owner == i) & (table["order"] >= first)
-        points = np.stack([table["x"][mine], table["y"][mine]], axis=1).astype(np.float64)
-        if len(points):
-            width, height = (int(n) for n in table["image_size"][i])
-            path = folder / "images" / f"{image_id}.jpg"
-            sigma = float(table["sigma"][i])
-            photos.append(Photo(folder.name, image_id, path, points, (width, height), sigma))
-    return photos
+        index = {str(name): i for i, name in enumerate(table["image_id"])}
+        owner = table["trial_image"][table["trial"]]
+        # In search sets (they have target boxes) the first fixation is a forced start point.
+        first = int(np.isfinite(table["trial_box"]).any())
+        seen = table["order"] >= first
+        photos = [
+            _photo(folder, str(name), table, index[str(name)], (owner == index[str(name)]) & seen)
+            for name in ids
+        ]
+    return [photo for photo in photos if len(photo.points)]
+
+
+def _photo(folder: Path, name: str, table: Table, i: int, mine: NDArray[np.bool_]) -> Photo:
+    """One photo with the fixations `mine`; ValueError where its facts cannot be."""
+    points = np.stack([table["x"][mine], table["y"][mine]], axis=1).astype(np.float64)
+    width, height = (int(n) for n in table["image_size"][i])
+    sigma = float(table["sigma"][i])
+    if min(width, height) < 1 or not 0 < sigma < np.inf:
+        raise ValueError(f"photo {name} is {width}x{height}, blur {sigma}")
+    path = folder / "images" / f"{name}.jpg"
+    return Photo(folder.name, name, path, points, (width, height), sigma)

@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import pickle
-import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -39,21 +37,13 @@ from aam_edge.model.native.sizes import (
     size_of,
 )
 from aam_edge.model.native.step_graph import LookGraph, StepGraph
+from aam_edge.model.released.files import DAMAGED, read_saved
 
 OPSET = 20
 INPUTS = (*Moment._fields, *State._fields)
 PART_INPUTS = tuple(f"part_{name}" for name in Part._fields)
 """Of the second look's graph, before those of the step."""
 OUTPUTS = (*Step._fields[:-1], *(f"next_{name}" for name in State._fields))
-UNREADABLE = (
-    OSError,
-    RuntimeError,
-    ValueError,
-    EOFError,
-    pickle.UnpicklingError,
-    zipfile.BadZipFile,
-)
-"""What torch raises on files that are no checkpoints."""
 SMALLEST_HALF = 1024
 """Tensors with fewer numbers stay in single precision: they cost nothing."""
 
@@ -263,10 +253,10 @@ def assembled(checkpoint: Path, hearing: Path | None) -> NativeNetwork:
 def read_tensors(path: Path) -> dict[str, Any]:
     """What torch.save wrote; ModelError where it is not there or broken."""
     try:
-        whole = torch.load(path, map_location="cpu", weights_only=True)
+        whole = read_saved(path)
     except FileNotFoundError as problem:
         raise ModelError("checkpoint is not there", path, "check the path") from problem
-    except UNREADABLE as problem:
+    except DAMAGED as problem:
         raise ModelError("checkpoint cannot be read", path, "give another file") from problem
     if not isinstance(whole, dict):
         raise ModelError("file is no checkpoint of a fit", path, "give last.pt of a fit")

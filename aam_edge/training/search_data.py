@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
 
 import cv2
 import numpy as np
@@ -14,6 +13,7 @@ from aam_edge.messages import Image
 from aam_edge.training.data import Photo, read_gaze_set
 from aam_edge.training.prompts import COCO_NAMES, GENERAL, children
 from aam_edge.training.sample import Heat, Sample, boxes_heat
+from aam_edge.training.tables import read_arrays
 
 SURELY_ABSENT = 0.06
 """A name whose heat peaks below this on a photo is taken to be absent."""
@@ -34,8 +34,8 @@ def read_photos(root: Path, heat_file: Path, words_file: Path | None = None) -> 
         words_file: `files` as in the heat file, and `probabilities` (n, names).
     """
     boxes = labelled_boxes(root)
-    table = _arrays(heat_file)
-    words = _arrays(words_file)["probabilities"] if words_file else [None] * len(table["files"])
+    table = read_arrays(heat_file)
+    words = read_arrays(words_file)["probabilities"] if words_file else [None] * len(table["files"])
     things: dict[int, dict[str, Heat]] = {}
     for index, name, heat in zip(table["index"], table["name"], table["maps"], strict=True):
         things.setdefault(int(index), {})[COCO_NAMES[name]] = heat
@@ -84,9 +84,9 @@ def _add_people(samples: dict[str, Sample], data: Path) -> None:
 
 def read_search_gaze(folder: Path, split: str) -> list[tuple[str, Photo]]:
     """The instruction of each room and the fixations of people who searched it."""
-    with np.load(folder / "fixations.npz") as table:
-        image, task = table["trial_image"], table["trial_task"]
-        ids, texts = table["image_id"], table["task_text"]
+    table = read_arrays(folder / "fixations.npz")
+    image, task = table["trial_image"], table["trial_task"]
+    ids, texts = table["image_id"], table["task_text"]
     text_of = {str(ids[i]): str(texts[t]) for i, t in zip(image, task, strict=True) if t >= 0}
     return [(text_of[p.image_id], p) for p in read_gaze_set(folder, split)]
 
@@ -95,11 +95,11 @@ def read_task_maps(folder: Path, split: str) -> list[tuple[Path, str, NDArray[np
     """Photo, instruction and the people's density under it, (96, 128), sum 1."""
     ids = json.loads((folder / "splits.json").read_text())[split]
     found = []
-    with np.load(folder / "maps.npz") as table:
-        for image_id in ids:
-            for text, whole in zip(table["task_text"], table[image_id], strict=True):
-                density = whole.astype(np.float32) / max(1, whole.sum())
-                found.append((folder / "images" / f"{image_id}.jpg", str(text), density))
+    table = read_arrays(folder / "maps.npz")
+    for image_id in ids:
+        for text, whole in zip(table["task_text"], table[image_id], strict=True):
+            density = whole.astype(np.float32) / max(1, whole.sum())
+            found.append((folder / "images" / f"{image_id}.jpg", str(text), density))
     return found
 
 
@@ -140,8 +140,3 @@ def small(path: Path) -> Image:
 
 def _key(photo: Photo, data: Path) -> str:
     return photo.path.relative_to(data.parent).as_posix()
-
-
-def _arrays(path: Path) -> dict[str, NDArray[Any]]:
-    with np.load(path) as archive:
-        return {name: archive[name] for name in archive.files}

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import os
+import tarfile
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
@@ -20,7 +21,7 @@ import numpy as np
 from webdataset import TarWriter
 from webdataset.gopen import gopen
 from webdataset.shardlists import expand_urls
-from webdataset.tariterators import group_by_keys, tar_file_expander
+from webdataset.tariterators import group_by_keys
 
 from aam_edge.errors import DataError
 from aam_edge.training.corpus.check import checked
@@ -31,6 +32,9 @@ from aam_edge.training.corpus.skipped import Skipped
 SCHEMA = 1
 END = "end"
 """Key of the member that closes a shard."""
+LARGEST_MEMBER_BYTES = 1 << 30
+BROKEN = (OSError, ValueError, EOFError, OverflowError, MemoryError, RecursionError)
+"""What a broken shard or index raises, besides tarfile's own."""
 _TAR_BLOCK = 512
 
 
@@ -248,12 +252,19 @@ def _read_index(text: str) -> Index:
     try:
         with gopen(text) as stream:
             told = json.loads(stream.read())
-        shards = [dict(shard) | {"file": str(shard["file"])} for shard in told["shards"]]
+        shards = [dict(shard) | {"file": _name(shard["file"])} for shard in told["shards"]]
         counts = {str(name): int(n) for name, n in told.get("samples_by_set", {}).items()}
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as problem:
+    except (*BROKEN, KeyError, TypeError, AttributeError) as problem:
         todo = "name the .json that packing wrote at its end"
         raise DataError("index of shards cannot be read", text, todo) from problem
     return Index(shards, counts)
+
+
+def _name(given: object) -> str:
+    """The name of a shard; a text, printable and not empty, or ValueError."""
+    if not isinstance(given, str) or not given.isprintable() or not given.strip("."):
+        raise ValueError("a shard has no name")
+    return given
 
 
 def _read_shard(url: str, skipped: Skipped) -> Iterator[Item]:
@@ -266,8 +277,7 @@ def _read_shard(url: str, skipped: Skipped) -> Iterator[Item]:
     seen, expected = 0, None
     try:
         with gopen(url) as stream:
-            files = tar_file_expander([{"url": url, "stream": stream}], handler=note)
-            for sample in group_by_keys(files, handler=note):
+            for sample in group_by_keys(_files(stream, url, note), handler=note):
                 members = {k: v for k, v in sample.items() if not k.startswith("__")}
                 if sample["__key__"] == END:
                     expected = _samples_told(members)
@@ -283,10 +293,31 @@ def _read_shard(url: str, skipped: Skipped) -> Iterator[Item]:
         skipped.add(url, "samples are missing in the shard", abs(expected - seen))
 
 
+def _files(
+    stream: BinaryIO, url: str, note: Callable[[Exception], bool]
+) -> Iterator[dict[str, Any]]:
+    """The plain files of a tar, to their end or to where it is broken.
+
+    Nothing is unpacked to the disk. Links, and files that are larger than their bytes in the tar
+    (sparse or compressed ones), are not ours, and might be endless.
+    """
+    try:
+        with tarfile.open(fileobj=stream, mode="r|") as tar:
+            for member in tar:
+                if not member.isreg() or member.issparse() or member.size > LARGEST_MEMBER_BYTES:
+                    raise ValueError(f"{member.name} is no plain file of a shard")
+                file = tar.extractfile(member)
+                assert file is not None, "a regular file has content"
+                yield {"fname": member.name, "data": file.read(), "__url__": url}
+                tar.members = []  # they would be kept for a second reading
+    except (tarfile.TarError, *BROKEN) as problem:
+        note(problem)
+
+
 def _samples_told(members: Members) -> int | None:
     try:
         return int(json.loads(members["json"])["samples"])
-    except (KeyError, ValueError, TypeError):
+    except (KeyError, ValueError, TypeError, OverflowError, RecursionError):
         return None
 
 

@@ -143,10 +143,25 @@ def _content(path: Path) -> tuple[str, object]:
         with zipfile.ZipFile(path) as archive:
             if is_archive(archive):
                 return "TorchScript", read_archive(path)
+    return "torch.save", read_saved(path, mmap=is_zip)
+
+
+def read_saved(path: Path, *, mmap: bool = False) -> Any:
+    """What torch.save wrote, tensors and plain values alone; raises one of DAMAGED."""
+    _refuse_compressed(path)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of pickles that are refused, or read all the same
-        content = torch.load(path, map_location="cpu", weights_only=True, mmap=is_zip)
-    return "torch.save", content
+        return torch.load(path, map_location="cpu", weights_only=True, mmap=mmap)
+
+
+def _refuse_compressed(path: Path) -> None:
+    """A compressed record is none of torch's, and might be endless."""
+    if not zipfile.is_zipfile(path):
+        return
+    with zipfile.ZipFile(path) as archive:
+        for record in archive.infolist():
+            if record.compress_type != zipfile.ZIP_STORED:
+                raise ValueError(f"{record.filename} is compressed")
 
 
 def _misread(path: Path, problem: BaseException) -> ModelError:

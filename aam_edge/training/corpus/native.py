@@ -9,7 +9,6 @@ have `maps.npz` instead: `image_id`, `task_text`, and under each id an array (ta
 from __future__ import annotations
 
 import json
-import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -23,9 +22,11 @@ from aam_edge.training.corpus.item import Item, Moment, Thing
 from aam_edge.training.corpus.skipped import Skipped
 from aam_edge.training.corpus.stored import Blob, VideoFile, VideoFrame
 from aam_edge.training.metrics import Points
+from aam_edge.training.tables import Table, read_arrays, telling
 
-Table = dict[str, NDArray[Any]]
 Observers = NDArray[np.integer[Any]] | None
+MOST_FRAMES = 100_000
+"""Of a clip: an hour."""
 SEARCH_FOR = "search for the "
 
 
@@ -34,41 +35,37 @@ def read_native(folder: Path, split: str, skipped: Skipped) -> Iterator[Item]:
     ids = read_split(folder, split)
     is_maps = (folder / "maps.npz").is_file()
     table = read_table(folder / ("maps.npz" if is_maps else "fixations.npz"))
-    index = {str(name): i for i, name in enumerate(table["image_id"])}
-    for name in ids:
-        path = _stimulus(folder, name)
-        if name not in index:
-            skipped.add(f"{folder}: {name}", "photo is not in the table")
-        elif not path.is_file():
-            skipped.add(path, "file is missing")
-        elif is_maps:
-            yield from _of_maps(folder.name, split, path, table, index[name])
-        elif "fps" in table:
-            yield _clip(folder.name, split, path, table, index[name])
-        else:
-            yield from _of_tasks(folder.name, split, path, table, index[name], skipped)
+    with telling(folder):
+        index = {str(name): i for i, name in enumerate(table["image_id"])}
+        for name in ids:
+            path = _stimulus(folder, name)
+            if name not in index:
+                skipped.add(f"{folder}: {name}", "photo is not in the table")
+            elif not path.is_file():
+                skipped.add(path, "file is missing")
+            elif is_maps:
+                yield from _of_maps(folder.name, split, path, table, index[name])
+            elif "fps" in table:
+                yield _clip(folder.name, split, path, table, index[name])
+            else:
+                yield from _of_tasks(folder.name, split, path, table, index[name], skipped)
 
 
 def read_split(folder: Path, split: str) -> list[str]:
     """The ids of a split."""
-    try:
+    with telling(folder / "splits.json"):
         splits = json.loads((folder / "splits.json").read_text())
-    except (OSError, ValueError) as problem:
-        todo = "check its files"
-        raise DataError("gaze set cannot be read", folder / "splits.json", todo) from problem
     if not isinstance(splits, dict) or split not in splits:
         has = " and ".join(splits) if isinstance(splits, dict) and splits else "none"
         raise DataError("data set has no such split", f"{folder}, {split}", f"it has {has}")
+    if not isinstance(splits[split], list):
+        raise DataError("split is no list of ids", f"{folder}, {split}", "mend splits.json")
     return [str(name) for name in splits[split]]
 
 
 def read_table(path: Path) -> Table:
     """All columns of fixations.npz or maps.npz; DataError where one is missing."""
-    try:
-        with path.open("rb") as file, np.load(file) as archive:
-            table = {name: archive[name] for name in archive.files}
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as problem:
-        raise DataError("gaze set cannot be read", path, f"check it ({problem})") from problem
+    table = read_arrays(path)
     needed = {"image_id", "task_text"}
     if path.name == "fixations.npz":
         needed |= {"sigma", "trial", "order", "x", "y", "trial_image", "trial_task", "trial_box"}
@@ -129,7 +126,10 @@ def _clip(gaze_set: str, split: str, path: Path, table: Table, image: int) -> It
     fps, video = float(table["fps"][image]), VideoFile(path)
     tasks = table["trial_task"][table["trial_image"] == image]
     moments = []
-    for number in range(int(table["n_frames"][image])):
+    frames = int(table["n_frames"][image])
+    if not 0 < fps < np.inf or frames > MOST_FRAMES:
+        raise ValueError(f"{path.name} has {frames} frames at {fps} a second")
+    for number in range(frames):
         points, observers = gazes_at(table, image, number / fps)
         moments.append(Moment(VideoFrame(video, number), None, points, number, observers))
     return Item(

@@ -32,6 +32,7 @@ from aam_edge.training.corpus.stored import (
     suffix_of,
 )
 from aam_edge.training.metrics import Points
+from aam_edge.training.tables import BROKEN
 
 Members = dict[str, bytes]
 SOUND_AROUND_S = 2.0
@@ -94,7 +95,7 @@ def unpack(members: Members, where: str) -> Item:
             things=tuple(_thing(**thing) for thing in facts["things"]),
             **{name: facts[name] for name in _PLAIN},
         )
-    except (KeyError, ValueError, TypeError, IndexError) as problem:
+    except BROKEN as problem:
         raise DataError("sample of a shard cannot be read", where, PACK_AGAIN) from problem
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import struct
 import warnings
 from fractions import Fraction
 from functools import lru_cache
@@ -15,7 +16,14 @@ from numpy.typing import NDArray
 from aam_edge.errors import DataError
 from aam_edge.training.corpus.stored import RESTORE, Blob, Stored, content_of, suffix_of
 
+WAV_PROBLEMS = (
+    *(ValueError, EOFError, OverflowError, KeyError, AttributeError, TypeError, IndexError),
+    *(NameError, ZeroDivisionError, MemoryError, struct.error),
+)
+"""What scipy raises on broken files; it checks little."""
 Samples = NDArray[np.float32]
+FASTEST_HZ = 1_000_000
+"""Beyond it is no sound: the filter of the resampling would grow with it."""
 FILTER_S = 0.01
 """Longer than the filter of the resampling."""
 
@@ -73,10 +81,10 @@ def _decoded_wav(stored: Stored) -> tuple[Samples, int]:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", wavfile.WavFileWarning)  # chunks that it does not know
             rate_hz, samples = wavfile.read(BytesIO(content))
-    except (ValueError, EOFError, OverflowError, KeyError, AttributeError) as problem:
+    except WAV_PROBLEMS as problem:
         raise DataError("sound cannot be read", stored, RESTORE) from problem
-    if rate_hz < 1 or not samples.size:
-        raise DataError("sound is empty", stored, RESTORE)
+    if not 1 <= rate_hz <= FASTEST_HZ or not samples.size:
+        raise DataError("sound is empty, or of no rate that is", stored, RESTORE)
     if samples.dtype == np.uint8:
         scaled = (samples.astype(np.float32) - 128) / 128
     elif np.issubdtype(samples.dtype, np.integer):
@@ -98,6 +106,6 @@ def _decoded_track(stored: Stored) -> tuple[Samples, int]:
                 for frame in container.decode(audio=0)
                 for block in to_mono.resample(frame)
             ]
-    except (av.FFmpegError, IndexError) as problem:
+    except (av.FFmpegError, IndexError, ValueError, ZeroDivisionError, MemoryError) as problem:
         raise DataError("video has no sound that can be read", stored, RESTORE) from problem
     return np.concatenate(blocks or [np.zeros(0, np.float32)]).astype(np.float32), rate_hz

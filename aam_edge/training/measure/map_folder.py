@@ -14,6 +14,7 @@ from aam_edge.errors import DataError
 from aam_edge.training.corpus.item import Item
 from aam_edge.training.corpus.photos import PICTURES
 from aam_edge.training.measure.predictor import Answer
+from aam_edge.training.tables import BROKEN
 
 MOST_STRETCH = 1.2
 """Between the aspects of a map and its picture; square ones are taken for squeezed ones."""
@@ -102,7 +103,7 @@ def read_map(path: Path) -> NDArray[np.float64]:
             how = cv2.IMREAD_GRAYSCALE | cv2.IMREAD_ANYDEPTH
             drawn = cv2.imdecode(content, how) if len(content) else None
         values = np.squeeze(np.asarray(drawn, np.float64))
-    except (OSError, ValueError, TypeError, EOFError) as problem:
+    except BROKEN as problem:
         raise DataError("map cannot be read", path, "make it again") from problem
     if values.ndim != 2 or not np.isfinite(values).all():
         raise DataError("map is not (h, w) of numbers", f"{path}: {values.shape}", "make it again")

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import logging
-import pickle
-import zipfile
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -21,6 +19,7 @@ from aam_edge.model.native.network import NativeNetwork
 from aam_edge.model.native.sizes import NATIVE_SIZES, begin_from, network_of
 from aam_edge.model.native.vision import LiteBody, load_lite0
 from aam_edge.model.native.vit_body import VitBody
+from aam_edge.model.released.files import DAMAGED, read_saved
 from aam_edge.model.released.stored import find_stored
 from aam_edge.training.batch import Embed
 from aam_edge.training.hae import point_anchor
@@ -29,15 +28,6 @@ from aam_edge.training.run.settings import ModelConfig, RunConfig
 
 logger = logging.getLogger(__name__)
 
-UNREADABLE = (
-    OSError,
-    RuntimeError,
-    pickle.UnpicklingError,
-    zipfile.BadZipFile,
-    EOFError,
-    ValueError,
-)
-"""What torch raises on files that are no checkpoints."""
 RANDOM = "random"
 NETWORKS: dict[str, Callable[[Pieces], NativeNetwork]] = {
     size: partial(network_of, size) for size in NATIVE_SIZES
@@ -105,8 +95,8 @@ def _start(network: NativeNetwork, start: str) -> bool:
 def _load_body(network: NativeNetwork, path: Path) -> None:
     """A published EfficientNet-Lite0."""
     try:
-        load_lite0(network.body, torch.load(path, weights_only=True))
-    except (*UNREADABLE, KeyError, AttributeError) as problem:
+        load_lite0(network.body, read_saved(path))
+    except DAMAGED as problem:
         todo = "give the file of an EfficientNet-Lite0, another start, or random"
         raise ModelError("weights of the body cannot be read", path, todo) from problem
 
@@ -122,10 +112,10 @@ def read_weights(name: str) -> dict[str, Tensor]:
 def read_checkpoint(path: Path) -> dict[str, Any]:
     """What a run wrote; ModelError where it is not there or broken."""
     try:
-        whole = torch.load(path, map_location="cpu", weights_only=True)
+        whole = read_saved(path)
     except FileNotFoundError as problem:
         raise ModelError("checkpoint is not there", path, "check the path") from problem
-    except UNREADABLE as problem:
+    except DAMAGED as problem:
         todo = "remove it to begin anew, or restore it"
         raise ModelError("checkpoint cannot be read", path, todo) from problem
     if not isinstance(whole, dict) or "average" not in whole:
