@@ -42,7 +42,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("sets", metavar="SET", nargs="+", help="data set, as below")
     add("--root", metavar="DIR", type=Path, default=Path(), help="of the AAM corpus (here)")
-    add("--split", choices=("train", "val"), default="val", help="which part of the sets (%(default)s)")
+    part = "which part of the sets (%(default)s)"
+    add("--split", choices=("train", "val"), default="val", help=part)
     model = "network; several with several --model; none (nano)"
     add("--model", metavar="NAME|FILE", action="append", dest="models", help=model)
     weights = "checkpoint of released-s, released-b or released-l"

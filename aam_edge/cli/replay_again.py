@@ -13,7 +13,7 @@ from typing import Any
 import cv2
 import numpy as np
 
-from aam_edge.config import ModelConfig, SourceConfig, load_settings
+from aam_edge.config import ModelConfig, SourceConfig
 from aam_edge.errors import DataError
 from aam_edge.messages import Attention, Frame, Image, Map
 from aam_edge.model_api import Model
@@ -21,6 +21,7 @@ from aam_edge.prompts import FREE_VIEWING, checked_prompt
 from aam_edge.recall import Recall
 from aam_edge.recording.published import published
 from aam_edge.recording.reader import Recording
+from aam_edge.settings import load_settings
 from aam_edge.sources.catalog import split_channel
 from aam_edge.sources.mailbox import Ended
 from aam_edge.sources.recording import RecordingSource
