@@ -31,13 +31,14 @@ LARGEST_COMMAND_BYTES = 16 << 20
 
 
 class ZmqPublisher:
-    """The PUB socket. Made, used and closed by the loop's thread."""
+    """The PUB socket. The loop sends maps; health may come from another thread."""
 
     name = "zmq"
 
     def __init__(self, config: ZmqConfig, net: NetConfig):
         self.dropped = 0
         self.dtype = config.map_dtype
+        self._turn = threading.Lock()
         self._context = zmq.Context()
         self._socket = self._context.socket(zmq.PUB)
         self._socket.setsockopt(zmq.SNDHWM, config.hwm)
@@ -67,14 +68,17 @@ class ZmqPublisher:
 
     def close(self) -> None:
         """Frees the port."""
-        self._context.destroy(linger=0)
+        with self._turn:
+            self._context.destroy(linger=0)
 
     def send(self, topic: str, body: bytes) -> None:
         """Sends one message; counted as dropped where even the socket has no room."""
-        try:
-            self._socket.send(wire.join(topic, body), zmq.DONTWAIT)
-        except zmq.Again:
-            self.dropped += 1
+        message = wire.join(topic, body)
+        with self._turn:  # a socket takes one thread at a time
+            try:
+                self._socket.send(message, zmq.DONTWAIT)
+            except zmq.Again:
+                self.dropped += 1
 
 
 class ControlSocket:
@@ -94,6 +98,7 @@ class ControlSocket:
         arguments = (socket, commands, self._stop)
         # The socket goes over to the thread, which alone uses and closes it.
         self._thread = threading.Thread(target=_serve, args=arguments, name="aam-control")
+        self._thread.daemon = True  # a stop between this line and its `close` must not wait for it
         self._thread.start()
 
     def close(self) -> None:
