@@ -87,6 +87,7 @@ class Reporter:
             last,
             maps=maps,
             map_age_s=self._pulse.age_s(now_ns),
+            sinks={sink.name: sink.state() for sink in self._sinks},
             uptime_s=(now_ns - self._start_ns) / 1e9,
             rate_hz=last.rate_hz if maps == OK else 0.0,
             cameras={n: replace(c, maps=maps) for n, c in last.cameras.items()}

@@ -16,6 +16,8 @@ from tests.program import Program, listening
 
 Message = dict[str, Any]
 FEW = 6
+FEW_KILLS = 2
+"""More are in tests/test_record_killed.py."""
 MANY = 100
 
 
@@ -37,6 +39,9 @@ class Rigged(Program):
         process.stdin.write(f"{dial}\n")
         process.stdin.flush()
         assert process.stdout.readline() == "done\n"
+
+    def __enter__(self) -> Rigged:
+        return self
 
     def __exit__(
         self,
