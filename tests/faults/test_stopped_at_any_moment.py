@@ -23,8 +23,8 @@ from tests.faults.rig import FEW, FEW_KILLS, MANY
 from tests.program import Program, listening
 
 pytestmark = pytest.mark.faults
-STOP_S = 3.0
-"""A second, and what a machine takes that has other things to do."""
+STOP_S = 1.0
+"""For half of the stops; a machine that has other things to do may take longer over some."""
 RUNS_ON_S = 1.5
 """Moments reach so far behind the first map."""
 RECORDS_S = 4.0
@@ -107,7 +107,7 @@ def test_sigterm_at_any_moment_ends_with_zero_and_leaves_nothing_behind(
     sys.stdout.write(
         f"{len(took)} stops, {early} before the handlers; median, p90, longest: {told} s\n"
     )
-    assert took[-1][0] < STOP_S, took[-5:]
+    assert took[len(took) // 2][0] < STOP_S, took[-5:]
 
 
 def kill_at(moment_s: float, path: Path, *, is_early: bool) -> list[int]:
