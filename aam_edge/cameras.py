@@ -12,6 +12,7 @@ from aam_edge.config import Config, SourceConfig
 from aam_edge.ego.ego_motion import EgoMotion
 from aam_edge.messages import CameraHealth, Frame, Observation
 from aam_edge.meter import Meter
+from aam_edge.pulse import SourceNow
 from aam_edge.sinks.zmq import NONE
 from aam_edge.sources.catalog import camera_name, default_cameras, unique_names
 from aam_edge.sources.feed import Feed, start_all
@@ -59,17 +60,27 @@ class Camera:
         return replace(observation, ego=self._ego.update(frame))
 
     @property
+    def is_live(self) -> bool:
+        """Whether its pictures are of now."""
+        return self.feed.is_live
+
+    @property
     def dropped(self) -> int:
         """Frames that never reached the loop."""
         return self.mailbox.dropped + self.feed.gap
 
-    def health(self) -> CameraHealth:
-        """How it is doing now."""
+    def now(self, *, is_paused: bool) -> SourceNow:
+        """What there is to know where no maps come."""
+        return SourceNow(self.feed.state.value, self.feed.error, is_paused)
+
+    def health(self, maps: str) -> CameraHealth:
+        """How it is doing now; `maps` says whether fresh ones leave."""
         return CameraHealth(
             state=self.feed.state.value,
             rate_hz=self.meter.rate_hz(),
             latency_ms=self.meter.latency_ms(),
             dropped=self.dropped,
+            maps=maps,
         )
 
 

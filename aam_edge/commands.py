@@ -29,6 +29,8 @@ class Commands:
     """Commands on their way to the loop."""
 
     def __init__(self) -> None:
+        self.why_silent: Callable[[], str] = lambda: ""
+        """What the loop is doing while it does not answer; may be asked by any thread."""
         self._waiting: queue.Queue[tuple[Command, Future[Answer]]] = queue.Queue(WAITING_AT_MOST)
 
     def submit(self, command: Command, timeout_s: float = 5.0) -> Answer:
@@ -42,7 +44,8 @@ class Commands:
             return future.result(timeout_s)
         except FutureTimeout:
             future.cancel()
-            return refusal(f"no answer within {timeout_s:g} s")
+            why = self.why_silent()
+            return refusal(f"no answer within {timeout_s:g} s" + (f" ({why})" if why else ""))
 
     def execute(self, how: Callable[[Command], Answer]) -> None:
         """Runs all that wait, in the loop's thread."""

@@ -9,6 +9,7 @@ positive to the left, pitch is positive downwards.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any, TypeVar, get_args, get_type_hints
 
@@ -298,6 +299,8 @@ class CameraHealth:
     """p50 and p99 from capture to publish, over the last seconds."""
     dropped: int
     """Frames that never reached the loop, since the start."""
+    maps: str = "ok"
+    """`ok`, or why no fresh map of this camera leaves."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -322,6 +325,35 @@ class Health:
     warnings: tuple[str, ...] = field(default=())
     cameras: dict[str, CameraHealth] = field(default_factory=dict)
     """By name."""
+    maps: str = "ok"
+    """`ok`, or why no fresh map leaves, of any camera."""
+    map_age_s: float | None = None
+    """Seconds since a fresh map left; None before the first."""
+
+    @classmethod
+    def unknown(cls) -> Health:
+        """Before anything runs."""
+        latency_ms = {"p50": 0.0, "p99": 0.0}
+        return cls(
+            rate_hz=0.0,
+            latency_ms=latency_ms,
+            stages_ms={},
+            dropped={},
+            source_state={},
+            sinks={},
+            engine="",
+            device="",
+            rss_bytes=0,
+            uptime_s=0.0,
+            maps="opening",
+        )
+
+    @property
+    def trouble(self) -> str:
+        """The worst of what is wrong, one line; empty if nothing is."""
+        if self.maps != "ok":
+            return f"no fresh maps: {self.maps}"
+        return self.warnings[0] if self.warnings else ""
 
     def to_bytes(self) -> bytes:
         """The msgpack map as it is published, without its topic."""
@@ -334,13 +366,17 @@ class Health:
     def from_bytes(cls, body: bytes) -> Health:
         """Reads what `to_bytes` wrote; ValueError if it is something else."""
         message = wire.unpack(body)
-        known = {f.name for f in fields(cls)}
         try:
-            values = {name: value for name, value in message.items() if name in known}
+            values = _known(cls, message)
             values["cameras"] = {
-                str(name): CameraHealth(**{f.name: camera[f.name] for f in fields(CameraHealth)})
+                str(name): CameraHealth(**_known(CameraHealth, camera))
                 for name, camera in message.get("cameras", {}).items()
             }
             return cls(**values | {"warnings": tuple(message["warnings"])})
         except (KeyError, TypeError, ValueError, AttributeError) as problem:
             raise ValueError(f"not a health message: {problem!r}") from problem
+
+
+def _known(cls: type[Health] | type[CameraHealth], values: Mapping[str, Any]) -> dict[str, Any]:
+    """The values that we know; others come from a newer program."""
+    return {f.name: values[f.name] for f in fields(cls) if f.name in values}

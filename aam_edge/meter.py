@@ -15,6 +15,7 @@ class Window:
 
     def __init__(self) -> None:
         self._values: deque[tuple[int, float]] = deque(maxlen=KEPT_AT_MOST)
+        self._now_ns = 0
 
     def add(self, value: float, now_ns: int) -> None:
         """Adds a value and forgets old ones."""
@@ -23,6 +24,7 @@ class Window:
 
     def forget(self, now_ns: int) -> None:
         """Drops what is older than the window."""
+        self._now_ns = now_ns
         while self._values and self._values[0][0] < now_ns - WINDOW_NS:
             self._values.popleft()
 
@@ -32,11 +34,15 @@ class Window:
         return float(np.percentile(values, part)) if values else 0.0
 
     def rate_hz(self) -> float:
-        """Values a second between the first and the last."""
-        if len(self._values) < 2:
+        """Values a second between the first and the last; falls while nothing comes."""
+        count = len(self._values)
+        if count < 2:
             return 0.0
-        elapsed = self._values[-1][0] - self._values[0][0]
-        return (len(self._values) - 1) * 1e9 / elapsed if elapsed else 0.0
+        first_ns, last_ns = self._values[0][0], self._values[-1][0]
+        if last_ns <= first_ns:
+            return 0.0
+        # The second is the smaller once the silence is longer than an interval.
+        return min((count - 1) / (last_ns - first_ns), count / (self._now_ns - first_ns)) * 1e9
 
 
 class Meter:

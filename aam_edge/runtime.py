@@ -10,7 +10,7 @@ import logging
 import resource
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -21,12 +21,17 @@ from aam_edge.cameras import Cameras, SourceMaker
 from aam_edge.commands import Commands
 from aam_edge.config import Config
 from aam_edge.ego.catalog import EgoSources
+from aam_edge.engine.package import find_package
 from aam_edge.errors import AamEdgeError, SourceError
+from aam_edge.intrinsics import Intrinsics
 from aam_edge.messages import Attention, Frame, Health, Observation
 from aam_edge.meter import Meter
 from aam_edge.model_api import Model, Stream
 from aam_edge.prompts import FREE_VIEWING
+from aam_edge.pulse import Pulse, SourceNow
+from aam_edge.readout.bearings import read_calibrations
 from aam_edge.recall import Recall
+from aam_edge.reporter import Reporter, sink_words
 from aam_edge.ros.transport import DEFAULT_URL
 from aam_edge.sinks.cropper import Cropper
 from aam_edge.sinks.page import PageSink
@@ -46,7 +51,6 @@ logger = logging.getLogger(__name__)
 
 TAKE_S = 0.05
 """Longest wait for a frame before commands, health and stop are looked at again."""
-HEALTH_NS = 1_000_000_000
 
 
 class Runtime:
@@ -61,13 +65,21 @@ class Runtime:
         self._config = config
         self._make_source = make_source
         self._extra_sinks = tuple(extra_sinks)
-        self.is_running = False
-        """Whether everything is open and frames flow."""
+        self.is_interruptible = False
+        """Whether the thread that runs may be interrupted by an exception: while it opens network
+        and cameras, which may take its time, and not while it opens sockets and files."""
+        self.was_interrupted = False
+        """Whether it was told to stop before it ran."""
+        self.is_leaving = threading.Event()
+        """Set once the loop has ended, or was never reached: now all is closed."""
         self.commands = Commands()
+        self.commands.why_silent = lambda: self._maps(time.monotonic_ns())
         self._meter = Meter()
         self._sequence: dict[str, int] = {}
         self._started_ns = time.monotonic_ns()
-        self._next_health_ns = self._started_ns
+        self._pulse = Pulse(self._started_ns)
+        self._sources_now: Callable[[], Mapping[str, SourceNow]] = dict
+        self._recording: RecordingSink | None = None
 
     def run(self, stop: threading.Event) -> None:
         """Streams until `stop` is set, the sources end, or as long as the settings say.
@@ -77,33 +89,65 @@ class Runtime:
         """
         cv2.setNumThreads(1)  # its pool would fight the network for two cores
         with ExitStack() as open_things:
-            self._open(open_things)
-            self.is_running = True
-            self._loop(stop)
-        self._raise_failure()
+            open_things.callback(self.is_leaving.set)
+            self._open(open_things, stop)
+            self._pulse.end(self._loop(stop))
+            self.is_leaving.set()
+            self._reporter.end(self.health())
+        if not stop.is_set():
+            self._raise_failure()
 
-    def _open(self, open_things: ExitStack) -> None:
-        """The network, then sinks: a wrong model opens no socket, a taken port no camera."""
+    def rescue(self) -> None:
+        """Ends the recording where the loop does not come back; for another thread."""
+        if self._recording is not None:
+            self._recording.close()
+
+    def _open(self, open_things: ExitStack, stop: threading.Event) -> None:
+        """Sinks first: a taken port is said before a camera is touched."""
+        self._enter("outputs")
+        self._check_files()
+        self._cameras = Cameras(self._config, open_things)
+        self._sinks = self._open_sinks(open_things)
+        self._reporter = Reporter(self._sinks, self._pulse, self._maps, Health.unknown())
+        open_things.callback(self._reporter.close)
+        self.is_interruptible = True
+        try:
+            if not stop.is_set():
+                self._open_network_and_cameras(open_things)
+        finally:
+            self.is_interruptible = False
+            self.was_interrupted = stop.is_set()
+        if stop.is_set():
+            raise KeyboardInterrupt
+        if self._recording is not None:
+            self._begin_recording(self._recording)
+        self._say_what_runs()
+
+    def _check_files(self) -> None:
+        """A wrong name of a network or a calibration is said before anything is opened."""
+        find_package(self._config.model.name)
+        read_calibrations(self._config.source.calibration)
+
+    def _open_network_and_cameras(self, open_things: ExitStack) -> None:
         config = self._config
+        self._enter("network")
+        self._cropper = Cropper(config.gaze) if config.gaze.crops else None
+        if self._cropper is not None:
+            open_things.callback(self._cropper.close)
         self._model = Model(config.model, config.readout, config.gaze)
         open_things.callback(self._model.close)
         self._stream: Stream = self._model.stream(config.prompts, config.source.calibration)
         open_things.callback(self._stream.close)
-        self._cameras = Cameras(config, open_things)
-        self._sinks = self._open_sinks(open_things)
-        self._cropper = Cropper(config.gaze) if config.gaze.crops else None
-        if self._cropper is not None:
-            open_things.callback(self._cropper.close)
         self._steering = Steering(self._stream, self.health, self._cameras.names)
         is_alone = len(self._cameras) == 1
         self._recall = Recall(self._stream, follows=config.source.as_recorded, is_alone=is_alone)
+        self._enter("cameras")
         self._ego = self._open_ego(open_things)
         self._cameras.open(self._make_source, self._ego.of)
-        if self._recording is not None:
-            self._begin_recording(self._recording)
-        self._deadline_ns = None
-        if config.duration_s is not None:
-            self._deadline_ns = time.monotonic_ns() + round(config.duration_s * 1e9)
+        self._sources_now = self._look_at_sources
+
+    def _say_what_runs(self) -> None:
+        config = self._config
         names, engine = ", ".join(self._cameras.names), self._model.engine
         logger.info("streaming %s with %s on %s", names, config.model.name, engine)
         for warning in self._troubles():
@@ -137,7 +181,7 @@ class Runtime:
             ros = RosSink(config.ros, self.commands, self._cameras.names)
             open_things.callback(ros.close)
             sinks.append(ros)
-        for viewer in open_viewers(config, self._cameras.names, self._stream.bearings.lens):
+        for viewer in open_viewers(config, self._cameras.names, self._lens):
             open_things.callback(viewer.close)
             sinks.append(viewer)
         self._recording = self._open_recording(open_things)
@@ -146,6 +190,10 @@ class Runtime:
         for sink in self._extra_sinks:
             open_things.callback(sink.close)
         return [*sinks, *self._extra_sinks]
+
+    def _lens(self, camera: str, size: tuple[int, int]) -> Intrinsics | None:
+        """A camera's calibration, for sinks that are opened before it is read."""
+        return self._stream.bearings.lens(camera, size)
 
     def _open_recording(self, open_things: ExitStack) -> RecordingSink | None:
         config = self._config
@@ -182,20 +230,32 @@ class Runtime:
         )
         recording.begin(run, plan)
 
-    def _loop(self, stop: threading.Event) -> None:
+    def _loop(self, stop: threading.Event) -> str:
+        """Runs to the end; returns what kind of end it was."""
+        deadline_ns = None
+        if self._config.duration_s is not None:
+            deadline_ns = time.monotonic_ns() + round(self._config.duration_s * 1e9)
         while not stop.is_set():
-            now_ns = time.monotonic_ns()
+            self._enter("command")
             self.commands.execute(self._steering.execute)
+            now_ns = time.monotonic_ns()
             self._tick(now_ns)
-            if self._deadline_ns is not None and now_ns >= self._deadline_ns:
-                return
+            if deadline_ns is not None and now_ns >= deadline_ns:
+                return "the time is over"
+            self._pulse.wait(time.monotonic_ns())
             try:
                 frames = self._cameras.take(TAKE_S)
             except Ended:
-                return
+                return "; ".join(
+                    f"{c.name}: {c.feed.error or 'source ended'}" for c in self._cameras
+                )
             self._step([f for f in frames if not self._steering.is_paused(f.camera)])
             if self._left == 0:
-                return
+                return "the frames are over"
+        return "stopped"
+
+    def _enter(self, doing: str) -> None:
+        self._pulse.enter(doing, time.monotonic_ns())
 
     @property
     def _left(self) -> int | None:
@@ -212,6 +272,7 @@ class Runtime:
 
     def _step_together(self, frames: Sequence[Frame]) -> None:
         start = time.perf_counter()
+        self._enter("observation")
         for frame in frames:
             self._recall.before(frame)
         observations = [self._cameras.named(frame.camera).observe(frame) for frame in frames]
@@ -219,6 +280,7 @@ class Runtime:
             captured_ns = max(frame.capture_ns for frame in frames)
             self._recording.offer_gyro(self._ego.new_samples(captured_ns))
             self._recording.before_step(self._stream.state, self._steering.changes)
+        self._enter("network")
         readings = self._stream.step_together(observations)
         thought, network_s = time.perf_counter(), self._stream.network_s
         for n, (observation, its) in enumerate(zip(observations, readings, strict=True)):
@@ -240,12 +302,19 @@ class Runtime:
         frame, publish_ns = observation.frame, time.time_ns()
         attentions = [self._numbered(reading, publish_ns) for reading in readings]
         for sink in self._sinks:
+            self._enter(sink_words(sink))
             sink.offer(frame, attentions)
+        self._enter("crops")
         self._pass_crops(frame, attentions)
         if self._recording is not None:
+            self._enter(sink_words(self._recording))
             self._recording.offer_step(observation, attentions, together=together)
         given_ns = frame.recorded.given_ns if frame.recorded else frame.capture_ns
-        return (publish_ns - given_ns) / 1e9
+        latency_s = (publish_ns - given_ns) / 1e9
+        # A file may be read faster or slower than it was filmed; that makes no map old.
+        is_live = self._cameras.named(frame.camera).is_live
+        self._pulse.leave(frame, latency_s if is_live else None, time.monotonic_ns())
+        return latency_s
 
     def _pass_crops(self, frame: Frame, attentions: Sequence[Attention]) -> None:
         """Has crops made of this frame, and hands on those that are done."""
@@ -263,19 +332,26 @@ class Runtime:
         return attention.published(sequence, publish_ns)
 
     def _tick(self, now_ns: int) -> None:
-        """What is due once a second; also looks after silent cameras."""
+        """Looks after silent cameras, and reports health when it is due."""
         for camera in self._cameras:
             camera.feed.check(now_ns)
-        if now_ns >= self._next_health_ns:
-            self._next_health_ns = max(self._next_health_ns + HEALTH_NS, now_ns)
-            for meter in (self._meter, *(camera.meter for camera in self._cameras)):
-                meter.forget(now_ns)
-            health = self.health()
-            for sink in self._sinks:
-                sink.offer_health(health)
+        self._reporter.tick(self.health)
+
+    def _maps(self, now_ns: int) -> str:
+        """`ok`, or why no fresh map leaves; for any thread."""
+        return self._pulse.why(now_ns, self._sources_now())
+
+    def _look_at_sources(self) -> Mapping[str, SourceNow]:
+        paused = self._steering.is_paused
+        return {c.name: c.now(is_paused=paused(c.name)) for c in self._cameras}
 
     def health(self) -> Health:
         """How the stream is doing now."""
+        now_ns = time.monotonic_ns()
+        for meter in (self._meter, *(camera.meter for camera in self._cameras)):
+            meter.forget(now_ns)
+        sources = self._look_at_sources()
+        maps = {name: self._pulse.why_camera(name, now_ns, now) for name, now in sources.items()}
         dropped = {f"source/{c.name}": c.dropped for c in self._cameras}
         dropped |= {sink.name: sink.dropped for sink in self._sinks}
         if self._cropper is not None:
@@ -285,14 +361,16 @@ class Runtime:
             latency_ms=self._meter.latency_ms(),
             stages_ms=self._meter.stages_ms(),
             dropped=dropped,
-            source_state={c.name: c.feed.state.value for c in self._cameras},
+            source_state={name: now.state for name, now in sources.items()},
             sinks={sink.name: sink.state() for sink in self._sinks},
             engine=self._model.engine,
             device=self._model.backend.device,
             rss_bytes=resident_bytes(),
             uptime_s=(time.monotonic_ns() - self._started_ns) / 1e9,
             warnings=tuple(self._warnings()),
-            cameras={c.name: c.health() for c in self._cameras},
+            cameras={c.name: c.health(maps[c.name]) for c in self._cameras},
+            maps=self._pulse.why(now_ns, sources),
+            map_age_s=self._pulse.age_s(now_ns),
         )
 
     def _warnings(self) -> list[str]:

@@ -17,6 +17,7 @@ import time
 from collections.abc import Mapping, Sequence
 
 from aam_edge.messages import Attention, Frame, Health
+from aam_edge.pulse import PAUSED
 
 logger = logging.getLogger(__name__)
 
@@ -33,22 +34,23 @@ class Watchdog:
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC)
         self._socket.setblocking(False)
         self._interval_s = None if interval_s is None else interval_s / 4
-        self._last: dict[str, int] = {}
+        self._last: dict[str, tuple[int, int]] = {}
         self._fed_s: float | None = None
         self._is_ready = self._is_closed = False
         self._trouble = ""
 
     def offer(self, frame: Frame, attentions: Sequence[Attention]) -> None:
         """Feeds if this is a map of a frame that was not there before."""
-        if attentions and self._last.get(frame.camera) != frame.frame_id:
-            self._last[frame.camera] = frame.frame_id
+        frame_id, capture_ns = self._last.get(frame.camera, (None, None))
+        if attentions and frame_id != frame.frame_id and capture_ns != frame.capture_ns:
+            self._last[frame.camera] = (frame.frame_id, frame.capture_ns)
             self._feed(time.monotonic())
 
     def offer_health(self, health: Health) -> None:
         """Shows how it goes."""
-        if "paused" in health.warnings:
+        if health.maps == PAUSED:
             self._feed(time.monotonic())
-        words = health.warnings[0] if health.warnings else "ok"
+        words = health.trouble or "ok"
         self._send(f"STATUS={health.rate_hz:.1f} maps/s, {' '.join(words.split())}")
 
     def state(self) -> str:

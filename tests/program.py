@@ -42,11 +42,16 @@ def run(*arguments: str, timeout_s: float = DEADLINE_S) -> subprocess.CompletedP
 class Program:
     """A stream that runs until it is told to stop; its stderr is read line by line."""
 
-    def __init__(self, *arguments: str, page: str = "none"):
+    entry: tuple[str, ...] = ("-m", "aam_edge.cli.main")
+
+    def __init__(self, *arguments: str, page: str = "none", **popen: Any):
+        """`popen` goes to `subprocess.Popen`."""
         self.pub, self.control = free_endpoint(), free_endpoint()
         sockets = ["--pub", self.pub, "--control", self.control, "--page", page]
-        command = [sys.executable, "-m", "aam_edge.cli.main", *arguments, *sockets]
-        self.process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+        command = [sys.executable, *self.entry, *arguments, *sockets]
+        self.process: subprocess.Popen[str] = subprocess.Popen(
+            command, stderr=subprocess.PIPE, text=True, **popen
+        )
         self.lines: list[str] = []
         self._arrived: queue.Queue[str | None] = queue.Queue()
         self._reader = threading.Thread(target=self._read)

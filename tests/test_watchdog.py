@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 
 from aam_edge.messages import Attention, Frame
+from aam_edge.pulse import PAUSED
 from aam_edge.watchdog import Watchdog, find_watchdog
 from tests.test_ros_sink import HEALTH, attention, frame_of
 
@@ -40,7 +41,7 @@ def said(systemd: socket.socket) -> list[str]:
 
 
 def shown(number: int) -> tuple[Frame, list[Attention]]:
-    one = attention(number)
+    one = replace(attention(number), capture_ns=number)
     return frame_of(one), [one]
 
 
@@ -75,8 +76,8 @@ def test_loop_that_turns_without_maps_is_not_fed_and_a_paused_one_is(
     said(systemd)
     watchdog.offer_health(replace(HEALTH, warnings=("camera\nis lost",)))
     assert said(systemd) == ["STATUS=30.0 maps/s, camera is lost"]
-    watchdog.offer_health(replace(HEALTH, warnings=("paused",)))
-    assert said(systemd) == ["WATCHDOG=1", "STATUS=30.0 maps/s, paused"]
+    watchdog.offer_health(replace(HEALTH, maps=PAUSED))
+    assert said(systemd) == ["WATCHDOG=1", f"STATUS=30.0 maps/s, no fresh maps: {PAUSED}"]
     watchdog.close()
 
 

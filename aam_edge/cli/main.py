@@ -14,7 +14,7 @@ from collections.abc import Collection, Sequence
 from types import ModuleType
 
 import aam_edge
-from aam_edge.cli import log
+from aam_edge.cli import log, stopping
 from aam_edge.cli.parser import Parser
 from aam_edge.errors import AamEdgeError
 
@@ -71,10 +71,18 @@ def _module(command: str) -> ModuleType:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs a command; returns the exit code."""
     given = sys.argv[1:] if arguments is None else list(arguments)
+    is_program = arguments is None
+    if is_program:
+        stopping.leave_at_once()
     try:
         options = build_parser(given).parse_args(given)
         log.configure(options)
-        return int(_module(options.command).run(options))
+        if is_program and options.command != STREAM:
+            stopping.as_usual()
+        code = int(_module(options.command).run(options))
+        if is_program and options.command == STREAM:
+            stopping.leave(code)
+        return code
     except AamEdgeError as problem:
         logger.debug("trace", exc_info=True)
         print(f"aam-edge: {problem}", file=sys.stderr)
@@ -95,6 +103,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         todo = "please report it with what aam-edge doctor prints"
         print(f"aam-edge: a defect (see the trace): {todo}", file=sys.stderr)
         return 1
+    finally:
+        if is_program:
+            stopping.ignore()
 
 
 if __name__ == "__main__":

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import argparse
+import logging
 import os
-import signal
 import sys
 import threading
 from pathlib import Path
-from types import FrameType
 
+from aam_edge.cli.stopping import Stopping
 from aam_edge.config import Config, load_config
 from aam_edge.settings import known_settings
+
+logger = logging.getLogger(__name__)
 
 EPILOG = """\
 examples:
@@ -127,14 +129,14 @@ def run(options: argparse.Namespace) -> int:
     runtime = Runtime(config_of(options), extra_sinks=sinks)
     stop = threading.Event()
 
-    def ask_to_stop(number: int, frame: FrameType | None) -> None:
-        stop.set()
-        if not runtime.is_running:  # still opening: a camera or address may take its time
-            raise KeyboardInterrupt
-
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, ask_to_stop)
-    runtime.run(stop)
+    with Stopping(runtime, stop):
+        try:
+            runtime.run(stop)
+        except Exception:
+            # Interrupted while it opened, libraries turn that into what they like.
+            if not (stop.is_set() and runtime.was_interrupted):
+                raise
+            logger.debug("interrupted", exc_info=True)
     return 0
 
 

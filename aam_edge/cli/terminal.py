@@ -64,6 +64,8 @@ def status_line(attention: Attention, health: Health) -> str:
     p50, p99 = health.latency_ms["p50"], health.latency_ms["p99"]
     lost = sum(health.dropped.values())
     states = ", ".join(f"{name} {state}" for name, state in health.source_state.items())
+    if health.maps != "ok":
+        return f"no fresh maps: {health.maps}  dropped {lost}"
     return (
         f"{states}  {health.rate_hz:.1f} maps/s  latency {p50:.0f} ms (p99 {p99:.0f})"
         f"  dropped {lost}  {where}"

@@ -216,9 +216,9 @@ def health_entries(health: Health, time_ns: int) -> Iterator[Entry]:
     values = {name: _finite(value) for name, value in asdict(health).items()}
     yield HEALTH, STRING, {"data": json.dumps(values | {"schema": wire.SCHEMA})}
     status = {
-        "level": 1 if health.warnings else 0,
+        "level": 1 if health.trouble else 0,
         "name": "aam_edge: stream",
-        "message": health.warnings[0] if health.warnings else "ok",
+        "message": health.trouble or "ok",
         "values": [{"key": k, "value": json.dumps(v)} for k, v in values.items()],
     }
     head = {"stamp": stamp(time_ns), "frame_id": ""}

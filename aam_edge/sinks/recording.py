@@ -185,7 +185,7 @@ class RecordingSink:
         """Writes what waits and the file's index; twice is fine."""
         self._queue.end()
         if self._thread is None:
-            self._files.close()
+            self._files.discard()
             return
         self._thread.join(CLOSE_S)
         self._give_up.set()

@@ -95,6 +95,13 @@ class RecordingFiles:
             except OSError as problem:
                 logger.error("recording %s lacks its index: %s", file.path, problem.strerror)
 
+    def discard(self) -> None:
+        """Takes the first file away again, in which nothing is yet."""
+        is_open = self._file is not None
+        self.close()
+        if is_open:
+            self.path.unlink(missing_ok=True)
+
     def _begin_file(self) -> None:
         assert self._file is not None, "a file is open"
         assert self._plan is not None, "begin comes first"

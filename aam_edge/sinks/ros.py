@@ -21,6 +21,7 @@ from aam_edge.commands import Command, Commands
 from aam_edge.config import RosConfig
 from aam_edge.crops import Crops
 from aam_edge.messages import Attention, Frame, Health
+from aam_edge.pulse import OK, PAUSED
 from aam_edge.recording import topics
 from aam_edge.ros.messages import message, service
 from aam_edge.ros.rclpy.context import Context
@@ -207,10 +208,10 @@ class RosSink:
 def level_of(health: Health) -> int:
     """A level of diagnostic_msgs: 0 ok, 1 warning, 2 error."""
     states = set(health.source_state.values())
-    if states and states <= {"lost", "ended"}:
+    if (states and states <= {"lost", "ended"}) or health.maps not in (OK, PAUSED):
         return 2
     others = (state for name, state in health.sinks.items() if name != RosSink.name)
-    return int(bool(health.warnings) or any(state != "ok" for state in others))
+    return int(bool(health.trouble) or any(state != "ok" for state in others))
 
 
 def map_image(attention: Attention, encoding: str) -> dict[str, Any]:

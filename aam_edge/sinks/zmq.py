@@ -30,13 +30,14 @@ LARGEST_SUBSCRIPTION_BYTES = 4096
 
 
 class ZmqPublisher:
-    """The PUB socket. Made, used and closed by the loop's thread."""
+    """The PUB socket. The loop sends maps; health may come from another thread."""
 
     name = "zmq"
 
     def __init__(self, config: ZmqConfig, net: NetConfig):
         self.dropped = 0
         self.dtype = config.map_dtype
+        self._turn = threading.Lock()
         place = Place(config.pub, "zmq.pub", "--pub")
         options: dict[int, int] = {
             zmq.SNDHWM: config.hwm,
@@ -64,18 +65,21 @@ class ZmqPublisher:
 
     def close(self) -> None:
         """Frees the port."""
-        self._door.close()
+        with self._turn:
+            self._door.close()
 
     def send(self, topic: str, body: bytes) -> None:
         """Sends one message; counted as dropped where even the socket has no room."""
-        self._door.look_after()
-        if self._door.is_shut:
-            self.dropped += 1
-            return
-        try:
-            self._door.socket.send(wire.join(topic, body), zmq.DONTWAIT)
-        except zmq.Again:
-            self.dropped += 1
+        message = wire.join(topic, body)
+        with self._turn:  # a socket takes one thread at a time
+            self._door.look_after()
+            if self._door.is_shut:
+                self.dropped += 1
+                return
+            try:
+                self._door.socket.send(message, zmq.DONTWAIT)
+            except zmq.Again:
+                self.dropped += 1
 
 
 class ControlSocket:
@@ -90,9 +94,9 @@ class ControlSocket:
         self.endpoint = door.endpoint
         self._stop = threading.Event()
         # The door goes over to the thread, which alone uses and closes it.
-        self._thread = threading.Thread(
-            target=_serve, args=(door, commands, self._stop), name="aam-control"
-        )
+        arguments = (door, commands, self._stop)
+        self._thread = threading.Thread(target=_serve, args=arguments, name="aam-control")
+        self._thread.daemon = True  # a stop between this line and its `close` must not wait for it
         self._thread.start()
 
     def close(self) -> None:

@@ -73,6 +73,11 @@ class Feed:
         """Starts the thread and waits until the source is open; raises why it could not be."""
         start_all([self], timeout_s)
 
+    @property
+    def is_live(self) -> bool:
+        """Whether the source shows what is now, as a camera does."""
+        return self._source.is_live
+
     def check(self, now_ns: int) -> None:
         """Notices a live source that is silent; to be called a few times a second.
 

@@ -239,7 +239,8 @@ function showHealth(health) {
   setText("dropped", dropped);
   page.health = health;
   showSystem(health);
-  showWarnings(health.warnings);
+  const isFresh = health.maps === "ok";
+  showWarnings(isFresh ? health.warnings : [`no fresh maps: ${health.maps}`, ...health.warnings]);
   describe();
   showStatus();
 }

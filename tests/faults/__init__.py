@@ -1,0 +1,1 @@
+"""Faults that robots meet, made in the running program; docs/faults.md says which and where."""
