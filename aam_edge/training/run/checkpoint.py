@@ -50,7 +50,7 @@ def write(path: Path, whole: dict[str, Any]) -> None:
     try:
         with part.open("wb", buffering=0) as file:
             patient = _Patient(file)
-            torch.save(whole, patient)
+            torch.save(whole, patient)  # type: ignore[arg-type]  # write and flush are enough
             patient.end()
             os.fsync(file.fileno())
         part.replace(path)
