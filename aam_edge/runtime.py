@@ -7,12 +7,10 @@ closes in the direction of the data: sources, loop, sinks. It runs in the thread
 from __future__ import annotations
 
 import logging
-import resource
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import cv2
@@ -27,6 +25,7 @@ from aam_edge.intrinsics import Intrinsics
 from aam_edge.messages import Attention, Frame, Health, Observation
 from aam_edge.meter import Meter
 from aam_edge.model_api import Model, Stream
+from aam_edge.process import resident_bytes
 from aam_edge.prompts import FREE_VIEWING
 from aam_edge.pulse import Pulse, SourceNow
 from aam_edge.readout.bearings import read_calibrations
@@ -398,12 +397,3 @@ class Runtime:
                 if isinstance(failure, AamEdgeError):
                     raise failure
                 raise SourceError("source failed", camera.name, "see the log") from failure
-
-
-def resident_bytes() -> int:
-    """Memory of this process that is in RAM; its peak where the system does not tell."""
-    try:
-        pages = int(Path("/proc/self/statm").read_text().split()[1])
-        return pages * resource.getpagesize()
-    except OSError:
-        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from aam_edge.model.native.ego import identity_ego
 from aam_edge.model.native.fpd import LARGEST_VARIANCE, Fpd, State, initial_state, normalise
+from aam_edge.process import resident_bytes
 
 HEIGHT, WIDTH = 24, 32
 DT_S = 1 / 30
@@ -224,12 +225,6 @@ def _one_thread() -> Iterator[None]:
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(threads)
-
-
-def resident_bytes() -> int:
-    """Memory of this process."""
-    pages = Path("/proc/self/statm").read_text().split()[1]
-    return int(pages) * 4096
 
 
 def assert_flat_over(steps: int) -> None:

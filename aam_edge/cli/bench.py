@@ -30,8 +30,9 @@ from aam_edge.engine.package import find_package
 from aam_edge.errors import ModelError
 from aam_edge.messages import Attention, Frame, Health
 from aam_edge.model_api import load
+from aam_edge.process import resident_bytes
 from aam_edge.prompts import FREE_VIEWING
-from aam_edge.runtime import Runtime, resident_bytes
+from aam_edge.runtime import Runtime
 from aam_edge.sources.catalog import open_source
 
 WARM_FRAMES = 30
