@@ -31,6 +31,11 @@ def lost(ear: Ear) -> Message:
     return ear.wait_for("health", lambda health: health["source_state"] == {"0": "lost"})
 
 
+def sink_says(ear: Ear, name: str, words: str) -> Message:
+    """The next health in which an output's state is this."""
+    return ear.wait_for("health", lambda health: health["sinks"].get(name) == words)
+
+
 def cpu_s(program: Program) -> float:
     """Time on the processor so far."""
     fields = Path(f"/proc/{program.process.pid}/stat").read_text().rpartition(")")[2].split()
@@ -105,11 +110,11 @@ def test_disk_that_is_full_or_read_only_is_said_and_used_again(tmp_path: Path) -
         for name in ("EROFS", "ENOSPC"):
             program.turn(f"disk {name}")
             trouble = f"cannot write: {os.strerror(getattr(errno, name))}"
-            bad = ear.wait_for("health", lambda health, it=trouble: health["sinks"]["record"] == it)
+            bad = sink_says(ear, "record", trouble)
             assert bad["maps"] == "ok"
             ear.maps(5)
             program.turn("disk ok")
-            ear.wait_for("health", lambda health: health["sinks"]["record"] == "ok")
+            sink_says(ear, "record", "ok")
             ear.maps(10)
         assert program.stop() < 3
         assert program.process.returncode == 0
