@@ -9,7 +9,6 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import math
-import sys
 import types
 import typing
 from collections.abc import Iterable, Mapping
@@ -143,8 +142,10 @@ def _convert(key: str, value: Any, hint: Any) -> Any:
     if hint is str and isinstance(value, (str, int, float)) and not isinstance(value, bool):
         return str(value)
     if hint is float and isinstance(value, (int, float)) and not isinstance(value, bool):
-        # An int of hundreds of digits is no float any more.
-        return float(value) if abs(value) < sys.float_info.max else math.copysign(math.inf, value)
+        try:
+            return float(value)
+        except OverflowError:  # a whole number of hundreds of digits
+            return math.inf if value > 0 else -math.inf
     if type(value) is hint:
         return value
     raise UsageError("setting has the wrong type", f"{key}={value!r}", f"give {TYPE_WORDS[hint]}")

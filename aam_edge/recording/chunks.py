@@ -16,7 +16,7 @@ from mcap.exceptions import McapError
 from mcap.records import Chunk, McapRecord
 from mcap.stream_reader import breakup_chunk
 
-LARGEST_CHUNK_BYTES = 256 << 20
+LARGEST_CHUNK_BYTES = 128 << 20
 """Ours have a megabyte, or one message. Those of others hold some raw pictures at most."""
 DAMAGED = (
     *(McapError, ValueError, RuntimeError, KeyError, IndexError, OSError),

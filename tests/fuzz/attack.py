@@ -62,7 +62,7 @@ def attack(door: Door, inputs: SearchStrategy[bytes], cases: int) -> None:
 
     @settings(
         max_examples=cases,
-        derandomize=cases != ALL or settings.default.derandomize,
+        derandomize=cases != ALL or settings().derandomize,
         database=None,
         deadline=None,
         # Shrinking asks a broken door thousands of times; one case is enough to look at.
