@@ -1,6 +1,6 @@
 """What lies in a chunk, taken out within bounds: a file of a few bytes can claim to be endless.
 
-lz4 and zstandard come with mcap, which believes what a chunk says of its size, or does not look.
+mcap, which reads with lz4 and zstandard, believes what a chunk says of its size, or does not look.
 """
 
 from __future__ import annotations
