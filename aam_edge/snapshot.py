@@ -174,7 +174,7 @@ def _released_session(packed: dict[str, Any]) -> dict[str, Any]:
     height, width = (_count(side) for side in packed["size"])
     if not 1 <= min(height, width) <= max(height, width) <= LARGEST_RELEASED_SIDE:
         raise ValueError(f"size {height}x{width} is none of the network's")
-    session = {"last_ns": last_ns, "size": (height, width)}
+    session: dict[str, Any] = {"last_ns": last_ns, "size": (height, width)}
     session["prompts"] = tuple(str(prompt) for prompt in packed["prompts"])
     for name, saved in packed.items():
         if isinstance(saved, dict):
