@@ -213,6 +213,8 @@ def test_file_that_is_there_is_kept_and_the_new_one_gets_a_number(tmp_path: Path
         sink = RecordingSink(RecordConfig(file=str(path)))
         assert sink.path == expected
         sink.close()
+        assert not expected.exists()  # nothing was recorded
+        expected.touch()
 
 
 @pytest.mark.parametrize("place", ["no/such/folder/x.mcap", "/sys/x.mcap"])

@@ -168,7 +168,7 @@ def test_graph_that_reads_another_file_than_its_tensors_is_refused(
     from aam_edge.engine.buffers import Buffers, Shape
     from aam_edge.engine.onnx import OnnxBackend
     from aam_edge.engine.openvino import OpenvinoBackend
-    from aam_edge.engine.package import Package
+    from aam_edge.engine.package import FORMAT, Package
     from tests.fuzz.test_weights import graph
 
     folder = tmp_path / "package"
@@ -177,7 +177,8 @@ def test_graph_that_reads_another_file_than_its_tensors_is_refused(
     (folder / "key").write_bytes(b"secret, secret, secret")
     (folder / "link").symlink_to(tmp_path / "key")
     (folder / "stranger.onnx").write_bytes(graph(location))
-    package = Package("stranger", folder / "stranger.onnx", folder / "stranger.safetensors", {})
+    files = folder / "stranger.onnx", folder / "stranger.safetensors"
+    package = Package("stranger", *files, {"format": FORMAT})
 
     def use() -> None:
         if engine == "onnx":
