@@ -17,6 +17,7 @@ from aam_edge import wire
 from aam_edge.messages import (
     SOUND_RATE_HZ,
     Attention,
+    CameraHealth,
     Frame,
     Gaze,
     Health,
@@ -196,8 +197,23 @@ def test_field_of_another_type_is_refused(key: str) -> None:
         Attention.from_bytes(wire.pack(message | {key: [b"?"]}))
 
 
-def test_health_comes_back_as_it_was_sent() -> None:
-    health = Health(
+def test_whole_number_may_stand_for_a_float_but_not_the_other_way() -> None:
+    message = msgpack.unpackb(full_attention().to_bytes("<f4"))
+    message |= {"entropy": 3, "presence": 1}
+    message["targets"][0] |= {"x": 100, "yaw": 0}
+    read = Attention.from_bytes(wire.pack(message))
+    assert (read.entropy, read.presence, read.targets[0].x, read.targets[0].yaw) == (3, 1, 100, 0)
+    for wrong in ({"seq": 1.0}, {"capture_ns": None}, {"cut": "yes"}, {"entropy": None}):
+        with pytest.raises(ValueError, match=f"{next(iter(wrong))} is "):
+            Attention.from_bytes(wire.pack(message | wrong))
+
+
+def test_topic_names_the_camera_and_the_number_of_the_prompt() -> None:
+    assert replace(full_attention(), camera="left", prompt_index=2).topic == "attention/left/2"
+
+
+def full_health() -> Health:
+    return Health(
         rate_hz=29.5,
         latency_ms={"p50": 12.5, "p99": 20.25},
         stages_ms={"engine": 9.5},
@@ -208,15 +224,70 @@ def test_health_comes_back_as_it_was_sent() -> None:
         device="cpu",
         rss_bytes=123_456_789,
         uptime_s=60.5,
-        warnings=("no microphone",),
+        warnings=("no microphone", "slow disk"),
+        cameras={
+            "0": CameraHealth(state="live", rate_hz=29.5, latency_ms={"p50": 12.5}, dropped=3),
+            "1": CameraHealth(
+                state="lost", rate_hz=0.0, latency_ms={}, dropped=0, maps="lost: no frame for 3 s"
+            ),
+        },
+        map_age_s=0.25,
     )
-    assert Health.from_bytes(health.to_bytes()) == health
+
+
+def test_health_comes_back_as_it_was_sent() -> None:
+    for health in (full_health(), Health.unknown()):
+        assert Health.from_bytes(health.to_bytes()) == health
+
+
+def test_health_of_a_later_program_is_read_for_what_is_known_of_it() -> None:
+    message = msgpack.unpackb(full_health().to_bytes())
+    message["mood"] = "fine"
+    message["cameras"]["0"]["lens"] = "wide"
+    assert Health.from_bytes(wire.pack(message)) == full_health()
+
+
+def test_health_of_an_earlier_program_has_no_cameras() -> None:
+    message = msgpack.unpackb(full_health().to_bytes())
+    del message["cameras"], message["maps"], message["map_age_s"]
+    assert Health.from_bytes(wire.pack(message)) == replace(
+        full_health(), cameras={}, maps="ok", map_age_s=None
+    )
+
+
+def test_trouble_is_that_no_map_leaves_or_else_the_first_warning() -> None:
+    health = full_health()
+    assert health.trouble == "no microphone"
+    assert replace(health, maps="camera lost").trouble == "no fresh maps: camera lost"
+    assert replace(health, warnings=()).trouble == ""
+    assert Health.unknown().trouble == "no fresh maps: opening"
+
+
+def test_health_before_anything_runs_has_nothing_but_zeros() -> None:
+    message = msgpack.unpackb(Health.unknown().to_bytes())
+    assert message.pop("latency_ms") == {"p50": 0, "p99": 0}
+    assert {key for key, value in message.items() if value} == {"schema", "maps"}
 
 
 def test_frame_refuses_what_is_no_bgr_picture() -> None:
     for shape in ((4, 4), (4, 4, 4), (0, 4, 3)):
         with pytest.raises(ValueError, match="image must be"):
             Frame(np.zeros(shape, np.uint8), 0, "0", 0)
+    with pytest.raises(ValueError, match=r"uint8, got .* float32"):
+        Frame(np.zeros((4, 4, 3), np.float32), 0, "0", 0)  # type: ignore[arg-type]
+
+
+def test_sound_refuses_what_is_not_mono_float32() -> None:
+    for samples in (np.zeros((2, 2), np.float32), np.zeros(4, np.int16)):
+        with pytest.raises(ValueError, match="samples must be"):
+            Sound(samples, 0)  # type: ignore[arg-type]
+
+
+def test_sound_cannot_be_written_to_and_ends_behind_its_last_sample() -> None:
+    sound = Sound(np.zeros(SOUND_RATE_HZ // 4, np.float32), 7)
+    assert sound.end_ns == 250_000_007
+    with pytest.raises(ValueError, match="read-only"):
+        sound.samples[0] = 1
 
 
 def test_frame_cannot_be_written_to() -> None:

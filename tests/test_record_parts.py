@@ -1,0 +1,219 @@
+"""The recorder's parts by themselves: its queue, when it copies the state, what is in its files."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from aam_edge.config import RecordConfig
+from aam_edge.messages import Attention, Frame, Health, Image, Observation
+from aam_edge.recording.reader import Recording
+from aam_edge.sinks.recording import RecordingSink, Waiting
+from aam_edge.sinks.recording_files import RecordingFiles, free_path
+from aam_edge.sinks.recording_steps import Item, Plan, Reported, Step, Turned
+from tests.recordings import messages_of
+
+DEADLINE_S = 5.0
+NOW_NS = 1_800_000_000_000_000_000
+
+
+def turned(samples: int) -> Turned:
+    return Turned([(NOW_NS, (0.0, 0.0, 0.5))] * samples, NOW_NS)
+
+
+@given(st.integers(200, 2000), st.lists(st.none() | st.integers(1, 6), max_size=20))
+def test_queue_takes_what_fits_into_its_bytes_and_gives_it_in_order(
+    room: int, doings: list[int | None]
+) -> None:
+    queue, held = Waiting(room, waits=False), list[Item]()
+    for samples in doings:
+        if samples is None:
+            assert queue.take(0) is (held.pop(0) if held else None)
+            continue
+        item = turned(samples)
+        fits = not held or sum(i.size_bytes for i in [*held, item]) <= room
+        assert queue.put(item) is fits
+        held += [item] * fits
+        assert len(queue) == len(held)
+
+
+def test_queue_that_ended_takes_nothing_in_and_gives_out_what_it_has() -> None:
+    queue, item = Waiting(1000, waits=True), turned(1)
+    queue.put(item)
+    queue.end()
+    assert queue.put(turned(1)) is False
+    assert not queue.has_ended
+    assert queue.take(60) is item
+    assert queue.has_ended
+    assert queue.take(60) is None
+
+
+@pytest.mark.parametrize("ends", [True, False])
+def test_giver_that_waits_for_room_is_woken_by_it_or_by_the_end(ends: bool) -> None:
+    queue, answers = Waiting(1000, waits=True), list[bool]()
+    queue.put(turned(5))
+    giver = threading.Thread(target=lambda: answers.append(queue.put(turned(1))), daemon=True)
+    giver.start()
+    if ends:
+        queue.end()
+    else:
+        queue.take(60)
+    giver.join(DEADLINE_S)
+    assert answers == [not ends]
+
+
+@pytest.mark.parametrize("ends", [True, False])
+def test_writer_that_waits_is_woken_by_an_item_or_by_the_end(ends: bool) -> None:
+    queue, item, taken = Waiting(1000, waits=False), turned(1), list[Item | None]()
+    writer = threading.Thread(target=lambda: taken.append(queue.take(60)), daemon=True)
+    writer.start()
+    if ends:
+        queue.end()
+    else:
+        queue.put(item)
+    writer.join(DEADLINE_S)
+    assert taken == [None if ends else item]
+
+
+def frame_of(size: tuple[int, int] = (64, 48), jpeg: bytes | None = None) -> Frame:
+    image = np.full((size[1], size[0], 3), 90, np.uint8)
+    return Frame(image, NOW_NS, "test", 0, jpeg=jpeg)
+
+
+def test_state_is_copied_at_the_start_at_each_change_and_behind_a_hole(tmp_path: Path) -> None:
+    path = tmp_path / "a.mcap"
+    sink = RecordingSink(RecordConfig(file=str(path), queue_mb=1))
+    copied_at: list[str] = []
+
+    def step(name: str, changes: int, size: tuple[int, int] = (64, 48)) -> None:
+        sink.before_step(lambda: copied_at.append(name) or {}, changes)  # type: ignore[func-returns-value]
+        sink.offer_step(Observation(frame_of(size)), ())
+
+    step("first", 0)
+    step("same", 0)
+    step("command", 1)
+    step("same again", 1)
+    assert (copied_at, sink.dropped, sink.state()) == (["first", "command"], 0, "ok")
+    step("too large", 1, (800, 600))
+    assert (sink.dropped, sink.state()) == (1, "slow: frames are refused")
+    step("behind the hole", 1)
+    step("and on", 1)
+    assert copied_at[2:] == ["behind the hole"]
+    assert (sink.dropped, sink.waiting, sink.state()) == (1, 6, "ok")
+    sink.close()
+    sink.close()
+    assert not path.exists()  # nothing was in it
+
+
+def test_gyro_that_said_nothing_is_no_item(tmp_path: Path) -> None:
+    sink = RecordingSink(RecordConfig(file=str(tmp_path / "a.mcap")))
+    sink.offer_gyro([])
+    assert sink.waiting == 0
+    sink.offer_gyro([(NOW_NS, (0.0, 0.0, 0.5))])
+    assert sink.waiting == 1
+    sink.close()
+
+
+def test_free_path_counts_from_two(tmp_path: Path) -> None:
+    wanted = tmp_path / "a.mcap"
+    for name in ("a.mcap", "a-2.mcap", "a-3.mcap"):
+        assert free_path(wanted) == tmp_path / name
+        (tmp_path / name).touch()
+
+
+def half(image: Image) -> Image:
+    return np.asarray(cv2.resize(image, (32, 24)), np.uint8)
+
+
+def plan(*cameras: str, keeps_input: bool = True) -> Plan:
+    return Plan(cameras=cameras, shrink=half, pack_state=lambda _: b"", keeps_input=keeps_input)
+
+
+def attention_of(prompt: str, index: int = 0) -> Attention:
+    return Attention(
+        camera="test",
+        frame_id="0",
+        capture_ns=NOW_NS,
+        publish_ns=NOW_NS + 10**6,
+        prompt=prompt,
+        prompt_index=index,
+        image=(64, 48),
+        density=np.full((6, 8), 1 / 48, np.float32),
+        entropy=5.58,
+    )
+
+
+def step_of(*prompts: str, frame: Frame | None = None) -> Step:
+    maps = tuple(attention_of(prompt, index) for index, prompt in enumerate(prompts))
+    return Step(Observation(frame or frame_of()), maps)
+
+
+def recorded(path: Path, plan: Plan, *items: Item) -> Path:
+    files = RecordingFiles(path, RecordConfig(file=str(path)))
+    files.begin({"who": "test"}, plan)
+    for item in items:
+        files.write(item)
+        files.tick()
+    files.close()
+    assert (files.lost, files.trouble, files.wants_new) == (0, "", False)
+    with Recording(path) as recording:
+        assert recording.index.is_whole
+        assert recording.run == {"schema": 1, "who": "test"}
+    return path
+
+
+def topics_of(path: Path) -> list[str]:
+    with Recording(path) as recording:
+        return sorted({item.topic for item in recording.items() if item.topic})
+
+
+def test_prompt_is_told_once_and_when_it_changes(tmp_path: Path) -> None:
+    steps = [step_of("look", "cup"), step_of("look", "cup"), step_of("look", "dog")]
+    path = recorded(tmp_path / "a.mcap", plan("test"), *steps)
+    assert [m["data"] for m in messages_of(path, "/aam/prompt")] == ["look"]
+    assert [m["data"] for m in messages_of(path, "/aam/prompt_1/prompt")] == ["cup", "dog"]
+
+
+def test_gyro_and_health_lie_beside_the_cameras(tmp_path: Path) -> None:
+    items = [turned(3), Reported(Health.unknown(), NOW_NS), step_of("look")]
+    path = recorded(tmp_path / "a.mcap", plan("test", "other"), *items)
+    assert len(messages_of(path, "/aam/imu")) == 3
+    topics = topics_of(path)
+    assert {"/aam/imu", "/aam/health", "/diagnostics"} < set(topics)
+    others = [t for t in topics if t not in {"/aam/imu", "/aam/health", "/diagnostics"}]
+    assert all(topic.startswith("/aam/camera_test/") for topic in others)
+
+
+@pytest.mark.parametrize(
+    ("keeps_input", "has_jpeg", "is_kept"),
+    [(True, False, True), (False, False, False), (True, True, False)],
+)
+def test_picture_of_the_network_is_kept_where_the_jpeg_is_ours(
+    tmp_path: Path, keeps_input: bool, has_jpeg: bool, is_kept: bool
+) -> None:
+    jpeg = cv2.imencode(".jpg", frame_of().image)[1].tobytes() if has_jpeg else None
+    step = step_of("look", frame=frame_of(jpeg=jpeg))
+    path = recorded(tmp_path / "a.mcap", plan("test", keeps_input=keeps_input), step)
+    inputs = messages_of(path, "/image/input")
+    assert [(m["width"], m["height"]) for m in inputs] == [(32, 24)] * is_kept
+    (picture,) = messages_of(path, "/aam/image/compressed")
+    if jpeg:
+        assert bytes(picture["data"]) == jpeg
+    shown = cv2.imdecode(np.frombuffer(bytes(picture["data"]), np.uint8), cv2.IMREAD_COLOR)
+    np.testing.assert_allclose(shown, frame_of().image, atol=2)
+
+
+def test_step_before_the_beginning_counts_as_lost_and_a_report_does_not(tmp_path: Path) -> None:
+    files = RecordingFiles(tmp_path / "a.mcap", RecordConfig())
+    files.write(Reported(Health.unknown(), NOW_NS))
+    assert files.lost == 0
+    files.write(step_of("look"))
+    assert files.lost == 1
+    files.discard()
+    assert not list(tmp_path.iterdir())
