@@ -11,14 +11,18 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from hypothesis import settings
+from hypothesis import Phase, settings
 
 from aam_edge.messages import Frame, Image
 
 # CI draws the same examples each time; everywhere else each run looks at new ones. No deadline:
-# a busy machine is no defect. tools/mutate runs the tests hundreds of times and takes few examples.
+# a busy machine is no defect. tools/mutate runs the tests hundreds of times: few examples, and a
+# failure need not be made small.
 settings.register_profile("ci", derandomize=True, deadline=None)
-settings.register_profile("few", derandomize=True, deadline=None, max_examples=15)
+without_shrinking = [phase for phase in Phase if phase is not Phase.shrink]
+settings.register_profile(
+    "few", derandomize=True, deadline=None, max_examples=15, phases=without_shrinking
+)
 settings.register_profile("here", deadline=None)
 settings.load_profile(os.environ.get("EXAMPLES") or ("ci" if os.environ.get("CI") else "here"))
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import threading
+import time
 from pathlib import Path
 
 import cv2
@@ -13,6 +15,7 @@ from hypothesis import strategies as st
 
 from aam_edge.config import RecordConfig
 from aam_edge.messages import Attention, Frame, Health, Image, Observation
+from aam_edge.recording import topics
 from aam_edge.recording.reader import Recording
 from aam_edge.sinks.recording import RecordingSink, Waiting
 from aam_edge.sinks.recording_files import RecordingFiles, free_path
@@ -168,9 +171,35 @@ def recorded(path: Path, plan: Plan, *items: Item) -> Path:
     return path
 
 
-def topics_of(path: Path) -> list[str]:
+def topics_of(path: Path) -> set[str]:
     with Recording(path) as recording:
-        return sorted({item.topic for item in recording.items() if item.topic})
+        return {item.topic for item in recording.items() if item.topic}
+
+
+def test_all_that_is_offered_before_the_end_is_in_the_file_and_nothing_after(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "a.mcap"
+    sink = RecordingSink(RecordConfig(file=str(path)), waits=True)
+    sink.begin({}, plan("test"))
+    for changes in (0, 0, 1):
+        sink.before_step(dict, changes)
+        sink.offer_step(Observation(frame_of()), [attention_of("look")], together=True)
+    for _ in range(2):
+        sink.offer_gyro([(NOW_NS, (0.0, 0.0, 0.5))] * 3)
+        sink.offer_health(Health.unknown())
+        end_s = time.monotonic() + DEADLINE_S
+        while sink.waiting and time.monotonic() < end_s:
+            threading.Event().wait(0.002)
+        sink.close()
+    assert [len(messages_of(path, end)) for end in ("/message", "/imu", "/health")] == [3, 3, 1]
+    taken = [json.loads(m["data"]) for m in messages_of(path, "/attention/message")]
+    assert all(m["together"] for m in taken)
+    with Recording(path) as recording:
+        states = [item for item in recording.items() if item.name == topics.STATE]
+    assert len(states) == 2  # at the start and at the change
+    assert (sink.dropped, sink.state(), sink.waiting) == (0, "ok", 0)
+    assert "aam-record" not in {thread.name for thread in threading.enumerate()}
 
 
 def test_prompt_is_told_once_and_when_it_changes(tmp_path: Path) -> None:
@@ -184,10 +213,9 @@ def test_gyro_and_health_lie_beside_the_cameras(tmp_path: Path) -> None:
     items = [turned(3), Reported(Health.unknown(), NOW_NS), step_of("look")]
     path = recorded(tmp_path / "a.mcap", plan("test", "other"), *items)
     assert len(messages_of(path, "/aam/imu")) == 3
-    topics = topics_of(path)
-    assert {"/aam/imu", "/aam/health", "/diagnostics"} < set(topics)
-    others = [t for t in topics if t not in {"/aam/imu", "/aam/health", "/diagnostics"}]
-    assert all(topic.startswith("/aam/camera_test/") for topic in others)
+    beside = {"/aam/imu", "/aam/health", "/diagnostics"}
+    assert beside < topics_of(path)
+    assert all(topic.startswith("/aam/camera_test/") for topic in topics_of(path) - beside)
 
 
 @pytest.mark.parametrize(
