@@ -280,7 +280,7 @@ def test_frame_refuses_what_is_no_bgr_picture() -> None:
 def test_sound_refuses_what_is_not_mono_float32() -> None:
     for samples in (np.zeros((2, 2), np.float32), np.zeros(4, np.int16)):
         with pytest.raises(ValueError, match="samples must be"):
-            Sound(samples, 0)  # type: ignore[arg-type]
+            Sound(samples, 0)
 
 
 def test_sound_cannot_be_written_to_and_ends_behind_its_last_sample() -> None:

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import resource
 import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -51,9 +55,9 @@ def test_queue_that_ended_takes_nothing_in_and_gives_out_what_it_has() -> None:
     queue.put(item)
     queue.end()
     assert queue.put(turned(1)) is False
-    assert not queue.has_ended
+    before = queue.has_ended
     assert queue.take(60) is item
-    assert queue.has_ended
+    assert (before, queue.has_ended) == (False, True)
     assert queue.take(60) is None
 
 
@@ -95,7 +99,11 @@ def test_state_is_copied_at_the_start_at_each_change_and_behind_a_hole(tmp_path:
     copied_at: list[str] = []
 
     def step(name: str, changes: int, size: tuple[int, int] = (64, 48)) -> None:
-        sink.before_step(lambda: copied_at.append(name) or {}, changes)  # type: ignore[func-returns-value]
+        def copied() -> dict[str, Any]:
+            copied_at.append(name)
+            return {}
+
+        sink.before_step(copied, changes)
         sink.offer_step(Observation(frame_of(size)), ())
 
     step("first", 0)
@@ -130,6 +138,17 @@ def test_free_path_counts_from_two(tmp_path: Path) -> None:
         (tmp_path / name).touch()
 
 
+@contextlib.contextmanager
+def full_disk() -> Iterator[None]:
+    """No file grows beyond 100 bytes in here."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
 def half(image: Image) -> Image:
     return np.asarray(cv2.resize(image, (32, 24)), np.uint8)
 
@@ -152,9 +171,10 @@ def attention_of(prompt: str, index: int = 0) -> Attention:
     )
 
 
-def step_of(*prompts: str, frame: Frame | None = None) -> Step:
+def step_of(*prompts: str, frame: Frame | None = None, begins: bool = False) -> Step:
+    """A step; one that `begins` brings the state that a file can begin with."""
     maps = tuple(attention_of(prompt, index) for index, prompt in enumerate(prompts))
-    return Step(Observation(frame or frame_of()), maps)
+    return Step(Observation(frame or frame_of()), maps, {} if begins else None)
 
 
 def recorded(path: Path, plan: Plan, *items: Item) -> Path:
@@ -203,14 +223,14 @@ def test_all_that_is_offered_before_the_end_is_in_the_file_and_nothing_after(
 
 
 def test_prompt_is_told_once_and_when_it_changes(tmp_path: Path) -> None:
-    steps = [step_of("look", "cup"), step_of("look", "cup"), step_of("look", "dog")]
+    steps: list[Item] = [step_of("look", "cup"), step_of("look", "cup"), step_of("look", "dog")]
     path = recorded(tmp_path / "a.mcap", plan("test"), *steps)
     assert [m["data"] for m in messages_of(path, "/aam/prompt")] == ["look"]
     assert [m["data"] for m in messages_of(path, "/aam/prompt_1/prompt")] == ["cup", "dog"]
 
 
 def test_gyro_and_health_lie_beside_the_cameras(tmp_path: Path) -> None:
-    items = [turned(3), Reported(Health.unknown(), NOW_NS), step_of("look")]
+    items: list[Item] = [turned(3), Reported(Health.unknown(), NOW_NS), step_of("look")]
     path = recorded(tmp_path / "a.mcap", plan("test", "other"), *items)
     assert len(messages_of(path, "/aam/imu")) == 3
     beside = {"/aam/imu", "/aam/health", "/diagnostics"}
@@ -234,6 +254,7 @@ def test_picture_of_the_network_is_kept_where_the_jpeg_is_ours(
     if jpeg:
         assert bytes(picture["data"]) == jpeg
     shown = cv2.imdecode(np.frombuffer(bytes(picture["data"]), np.uint8), cv2.IMREAD_COLOR)
+    assert shown is not None
     np.testing.assert_allclose(shown, frame_of().image, atol=2)
 
 
@@ -245,3 +266,65 @@ def test_step_before_the_beginning_counts_as_lost_and_a_report_does_not(tmp_path
     assert files.lost == 1
     files.discard()
     assert not list(tmp_path.iterdir())
+
+
+def test_disk_that_is_full_at_the_beginning_is_tried_again(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    files = RecordingFiles(tmp_path / "a.mcap", RecordConfig(retry_s=0.0))
+    with full_disk():
+        files.begin({}, plan("test"))
+        assert files.trouble == "cannot write: File too large"
+        for begins in (False, True, True):
+            assert files.wants_new
+            files.write(step_of("look", begins=begins))
+        files.write(Reported(Health.unknown(), NOW_NS))
+        files.tick()
+    assert (files.lost, files.trouble) == (3, "cannot write: File too large")
+    files.write(step_of("look"))  # no file begins in the middle
+    assert files.lost == 4
+    files.write(step_of("look", begins=True))
+    files.close()
+    assert (files.lost, files.trouble) == (4, "")
+    assert len(messages_of(files.path, "/message")) == 1
+    said = [record.getMessage() for record in caplog.records if record.levelname != "INFO"]
+    assert [text.partition(" (")[0] for text in said] == [
+        "recording stops",
+        "recording is back, steps lost: 4",
+    ]
+
+
+def test_disk_that_fills_up_on_the_way_is_left_alone_for_a_while(tmp_path: Path) -> None:
+    files = RecordingFiles(tmp_path / "a.mcap", RecordConfig(retry_s=3600.0))
+    files.begin({}, plan("test"))
+    noise = np.random.default_rng(0).integers(0, 255, (1200, 1600, 3), np.uint8)  # > 1 MiB
+    with full_disk():
+        files.write(step_of("look", frame=Frame(noise, NOW_NS, "test", 0)))
+        files.tick()
+    assert files.trouble == "cannot write: File too large"
+    assert not files.wants_new  # for an hour
+    files.write(step_of("look", begins=True))
+    assert files.lost >= 1
+    files.close()
+    files.close()
+    assert not files.wants_new
+
+
+def test_each_file_of_a_long_recording_is_whole(tmp_path: Path) -> None:
+    path = tmp_path / "a.mcap"
+    files = RecordingFiles(path, RecordConfig(max_mb=1))
+    files.begin({}, plan("test"))
+    noise = np.random.default_rng(0).integers(0, 255, (480, 640, 3), np.uint8)
+    for number in range(12):
+        frame = Frame(noise, NOW_NS + number, "test", number)
+        files.write(step_of("look", frame=frame, begins=number % 2 == 0))
+        files.tick()
+    files.close()
+    counts = []
+    for file in sorted(tmp_path.iterdir()):
+        with Recording(file) as recording:
+            assert recording.index.is_whole
+        counts.append(len(messages_of(file, "/message")))
+    assert len(counts) >= 3
+    assert sum(counts) == 12
+    assert all(count % 2 == 0 for count in counts)  # begun where a state was
