@@ -7,6 +7,7 @@ from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
+import cv2
 import msgpack
 import numpy as np
 import pytest
@@ -22,6 +23,8 @@ from aam_edge.messages import (
     Gaze,
     Health,
     Map,
+    RawAttention,
+    Recorded,
     Sound,
     SoundReading,
     Target,
@@ -313,6 +316,26 @@ def test_heatmap_is_red_where_the_density_peaks_and_the_picture_elsewhere() -> N
     assert red > blue + 50
     far = replace(full_attention(), density=density).heatmap(picture)[55, 5]
     np.testing.assert_allclose(far, 128, atol=3)
+
+
+def test_heatmap_lays_the_colours_over_the_picture_whatever_the_scale_of_the_map() -> None:
+    density = np.array([[0.25, 0.04], [0.01, 0.0]], np.float32)  # roots to the peak: 1, 0.4, 0.2, 0
+    picture = np.full((2, 2, 3), 200, np.uint8)
+    got = replace(full_attention(), density=density).heatmap(picture)
+    scale = np.array([[255, 102, 51, 0]], np.uint8)
+    colours = cv2.applyColorMap(scale, cv2.COLORMAP_TURBO).reshape(2, 2, 3)
+    opacity = 0.65 * scale.reshape(2, 2, 1) / 255
+    np.testing.assert_allclose(got, 200 * (1 - opacity) + colours * opacity, atol=3)
+
+
+def test_what_nobody_says_of_a_map_is_nothing() -> None:
+    raw = RawAttention(ramp(3, 4), ramp(3, 4), dt_s=0.0, cut=False)
+    assert (raw.presence, raw.gate, raw.beta) == (None, 0, 1)
+    assert not Recorded(0).hears
+    told = {"camera": "0", "frame_id": "7", "capture_ns": 1, "prompt": "", "entropy": 3.5}
+    attention = Attention(**told, image=(4, 3), density=ramp(3, 4))  # type: ignore[arg-type]
+    others = {f.name for f in fields(Attention)} - {*told, "image", "density"}
+    assert not any(getattr(attention, name) for name in others)
 
 
 if __name__ == "__main__":
