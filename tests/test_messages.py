@@ -258,6 +258,14 @@ def test_health_of_an_earlier_program_has_no_cameras() -> None:
     )
 
 
+def test_map_that_is_no_health_is_a_value_error() -> None:
+    message = msgpack.unpackb(full_health().to_bytes())
+    lacking = {key: value for key, value in message.items() if key != "warnings"}
+    for wrong in ({}, lacking, message | {"warnings": 3}, message | {"cameras": [1]}):
+        with pytest.raises(ValueError, match="not a health message"):
+            Health.from_bytes(wire.pack(wrong))
+
+
 def test_trouble_is_that_no_map_leaves_or_else_the_first_warning() -> None:
     health = full_health()
     assert health.trouble == "no microphone"
@@ -277,11 +285,11 @@ def test_frame_refuses_what_is_no_bgr_picture() -> None:
         with pytest.raises(ValueError, match="image must be"):
             Frame(np.zeros(shape, np.uint8), 0, "0", 0)
     with pytest.raises(ValueError, match=r"uint8, got .* float32"):
-        Frame(np.zeros((4, 4, 3), np.float32), 0, "0", 0)  # type: ignore[arg-type]
+        Frame(np.zeros((4, 4, 3), dtype="f4"), 0, "0", 0)
 
 
 def test_sound_refuses_what_is_not_mono_float32() -> None:
-    for samples in (np.zeros((2, 2), np.float32), np.zeros(4, np.int16)):
+    for samples in (np.zeros((2, 2), dtype="f4"), np.zeros(4, dtype="i2")):
         with pytest.raises(ValueError, match="samples must be"):
             Sound(samples, 0)
 

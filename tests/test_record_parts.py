@@ -177,6 +177,12 @@ def step_of(*prompts: str, frame: Frame | None = None, begins: bool = False) -> 
     return Step(Observation(frame or frame_of()), maps, {} if begins else None)
 
 
+def large_step() -> Step:
+    """More than stays in memory, 1 MiB."""
+    noise = np.random.default_rng(0).integers(0, 255, (1200, 1600, 3), np.uint8)
+    return step_of("look", frame=Frame(noise, NOW_NS, "test", 0))
+
+
 def recorded(path: Path, plan: Plan, *items: Item) -> Path:
     files = RecordingFiles(path, RecordConfig(file=str(path)))
     files.begin({"who": "test"}, plan)
@@ -297,9 +303,8 @@ def test_disk_that_is_full_at_the_beginning_is_tried_again(
 def test_disk_that_fills_up_on_the_way_is_left_alone_for_a_while(tmp_path: Path) -> None:
     files = RecordingFiles(tmp_path / "a.mcap", RecordConfig(retry_s=3600.0))
     files.begin({}, plan("test"))
-    noise = np.random.default_rng(0).integers(0, 255, (1200, 1600, 3), np.uint8)  # > 1 MiB
     with full_disk():
-        files.write(step_of("look", frame=Frame(noise, NOW_NS, "test", 0)))
+        files.write(large_step())
         files.tick()
     assert files.trouble == "cannot write: File too large"
     assert not files.wants_new  # for an hour
@@ -328,3 +333,63 @@ def test_each_file_of_a_long_recording_is_whole(tmp_path: Path) -> None:
     assert len(counts) >= 3
     assert sum(counts) == 12
     assert all(count % 2 == 0 for count in counts)  # begun where a state was
+
+
+def test_disk_that_is_full_at_the_end_takes_the_index_alone(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    files = RecordingFiles(tmp_path / "a.mcap", RecordConfig())
+    files.begin({}, plan("test"))
+    files.write(large_step())
+    files.tick()
+    with full_disk():
+        files.close()
+    assert "lacks its index: File too large" in caplog.text
+    with Recording(files.path) as recording:
+        assert not recording.index.is_whole
+    assert len(messages_of(files.path, "/message")) == 1
+
+
+def the_writer() -> threading.Thread:
+    (writer,) = (thread for thread in threading.enumerate() if thread.name == "aam-record")
+    return writer
+
+
+def test_defect_of_the_writer_is_said_and_nothing_more_is_taken_in(tmp_path: Path) -> None:
+    def broken(image: Image) -> Image:
+        raise RuntimeError("a defect")
+
+    sink = RecordingSink(RecordConfig(file=str(tmp_path / "a.mcap")))
+    sink.begin({}, Plan(cameras=("test",), shrink=broken, pack_state=lambda _: b""))
+    writer = the_writer()
+    sink.offer_step(Observation(frame_of()), [attention_of("look")])
+    writer.join(DEADLINE_S)
+    assert sink.state() == "stopped by a defect, see the log"
+    sink.offer_step(Observation(frame_of()), [attention_of("look")])
+    assert (sink.dropped, sink.waiting) == (1, 0)
+    sink.close()
+
+
+def test_end_is_not_held_up_by_a_writer_that_is_stuck_and_what_waits_is_counted(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    begun, freed = threading.Event(), threading.Event()
+
+    def stuck(image: Image) -> Image:
+        begun.set()
+        freed.wait(60)
+        return half(image)
+
+    sink = RecordingSink(RecordConfig(file=str(tmp_path / "a.mcap")))
+    sink.begin({}, Plan(cameras=("test",), shrink=stuck, pack_state=lambda _: b""))
+    writer = the_writer()
+    for _ in range(3):
+        sink.offer_step(Observation(frame_of()), [attention_of("look")])
+    assert begun.wait(DEADLINE_S)
+    sink.close()
+    assert "is not closed in time" in caplog.text
+    freed.set()
+    writer.join(DEADLINE_S)
+    assert "2 steps are given up" in caplog.text
+    assert sink.dropped == 2
+    assert len(messages_of(sink.path, "/message")) == 1

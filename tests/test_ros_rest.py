@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
@@ -54,7 +55,7 @@ def test_parameter_that_is_read_only_cannot_be_forgotten(node: Node) -> None:
 
 def test_change_of_a_parameter_passes_those_before_and_reaches_those_after(node: Node) -> None:
     node.declare_parameter("gain", 2.5)
-    told: list[float] = []
+    told: list[Any] = []
     node.add_pre_set_parameters_callback(
         lambda wanted: [Parameter(p.name, value=min(p.value, 10.0)) for p in wanted]
     )
