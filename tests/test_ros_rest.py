@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from aam_edge.ros.messages import message
+from aam_edge.ros.messages import message, service
 from aam_edge.ros.rclpy.clock import Clock
 from aam_edge.ros.rclpy.context import Context
 from aam_edge.ros.rclpy.duration import Duration
@@ -103,5 +103,10 @@ def test_names_of_levels_profiles_and_services(node: Node) -> None:
     set_logger_level("aam.rest", LoggingSeverity.ERROR)
     assert get_logger("aam.rest").get_effective_level() == LoggingSeverity.ERROR
     assert QoSPresetProfiles.get_from_short_key("sensor_data") == qos_profile_sensor_data
+    trigger = service("std_srvs/srv/Trigger")
+    assert node.create_client(trigger, "go").service_name == "/go"
+    assert (
+        node.create_service(trigger, "stop", lambda asked, answer: answer).service_name == "/stop"
+    )
     with pytest.raises(NotCovered, match="liveliness"):
         node.create_publisher(message("std_msgs/msg/String"), "words", 1).assert_liveliness()
