@@ -11,15 +11,20 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from hypothesis import settings
+from hypothesis import Phase, settings
 
 from aam_edge.messages import Frame, Image
 
 # CI draws the same examples each time; everywhere else each run looks at new ones. No deadline:
-# a busy machine is no defect.
+# a busy machine is no defect. tools/mutate runs the tests hundreds of times: few examples, and a
+# failure need not be made small.
 settings.register_profile("ci", derandomize=True, deadline=None)
+without_shrinking = [phase for phase in Phase if phase is not Phase.shrink]
+settings.register_profile(
+    "few", derandomize=True, deadline=None, max_examples=15, phases=without_shrinking
+)
 settings.register_profile("here", deadline=None)
-settings.load_profile("ci" if os.environ.get("CI") else "here")
+settings.load_profile(os.environ.get("EXAMPLES") or ("ci" if os.environ.get("CI") else "here"))
 
 # Processes that pytest spreads its tests over ignore Ctrl-C, and so would all that tests start.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:

@@ -44,6 +44,12 @@ def test_displacement_of_a_pan_is_found(seed: int, x: float, y: float) -> None:
     assert 0 <= float(confidence.min()) <= float(confidence.max()) <= 1
 
 
+def test_luminance_is_the_mean_of_colours_and_of_four_by_four_pixels() -> None:
+    picture = torch.rand(2, 3, 24, 32, generator=torch.Generator().manual_seed(0)) * 255
+    blocks = picture.view(2, 3, 6, 4, 8, 4).mean(dim=(1, 3, 5)) / 255
+    np.testing.assert_allclose(flow.luminance(picture)[:, 0], blocks, atol=1e-6)
+
+
 def test_still_picture_does_not_move() -> None:
     still = view(wall(1), 0, 0)
     found, _ = flow.estimate(still, still)

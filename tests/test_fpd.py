@@ -160,6 +160,27 @@ def test_another_scene_is_a_cut_and_resets_the_variance() -> None:
     assert float(after.variance.min()) > 1e3
 
 
+def test_state_has_the_same_shapes_before_the_first_step_and_after_it() -> None:
+    state = initial_state(1, 2, HEIGHT, WIDTH)
+    after, _ = predict(state, picture(), 0.1)
+    assert [tensor.shape for tensor in state] == [tensor.shape for tensor in after]
+
+
+def test_doubt_about_what_changed_grows_with_the_square_of_the_step_up_to_a_second() -> None:
+    state, now = start(smooth_density(1), picture(1)), picture(1).clone()
+    now[..., 8:12, 8:12] = 1 - now[..., 8:12, 8:12]
+
+    def doubt(dt_s: float) -> float:
+        """What a spot that changed adds to the variance, time's own part taken off."""
+        (after, cut), (still, _) = predict(state, now, dt_s), predict(state, picture(1), dt_s)
+        assert not bool(cut)
+        return float((after.variance - still.variance).max())
+
+    assert doubt(0.05) > 0.1
+    assert doubt(0.1) / doubt(0.05) == pytest.approx(4, rel=0.05)
+    assert doubt(2.0) == pytest.approx(doubt(1.0), rel=0.05)
+
+
 def test_first_frame_is_no_cut() -> None:
     _, cut = predict(initial_state(1, 1, HEIGHT, WIDTH), picture(1), 0.0)
     assert not bool(cut)

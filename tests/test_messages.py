@@ -7,6 +7,7 @@ from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
+import cv2
 import msgpack
 import numpy as np
 import pytest
@@ -17,10 +18,13 @@ from aam_edge import wire
 from aam_edge.messages import (
     SOUND_RATE_HZ,
     Attention,
+    CameraHealth,
     Frame,
     Gaze,
     Health,
     Map,
+    RawAttention,
+    Recorded,
     Sound,
     SoundReading,
     Target,
@@ -196,8 +200,23 @@ def test_field_of_another_type_is_refused(key: str) -> None:
         Attention.from_bytes(wire.pack(message | {key: [b"?"]}))
 
 
-def test_health_comes_back_as_it_was_sent() -> None:
-    health = Health(
+def test_whole_number_may_stand_for_a_float_but_not_the_other_way() -> None:
+    message = msgpack.unpackb(full_attention().to_bytes("<f4"))
+    message |= {"entropy": 3, "presence": 1}
+    message["targets"][0] |= {"x": 100, "yaw": 0}
+    read = Attention.from_bytes(wire.pack(message))
+    assert (read.entropy, read.presence, read.targets[0].x, read.targets[0].yaw) == (3, 1, 100, 0)
+    for wrong in ({"seq": 1.0}, {"capture_ns": None}, {"cut": "yes"}, {"entropy": None}):
+        with pytest.raises(ValueError, match=f"{next(iter(wrong))} is "):
+            Attention.from_bytes(wire.pack(message | wrong))
+
+
+def test_topic_names_the_camera_and_the_number_of_the_prompt() -> None:
+    assert replace(full_attention(), camera="left", prompt_index=2).topic == "attention/left/2"
+
+
+def full_health() -> Health:
+    return Health(
         rate_hz=29.5,
         latency_ms={"p50": 12.5, "p99": 20.25},
         stages_ms={"engine": 9.5},
@@ -208,15 +227,78 @@ def test_health_comes_back_as_it_was_sent() -> None:
         device="cpu",
         rss_bytes=123_456_789,
         uptime_s=60.5,
-        warnings=("no microphone",),
+        warnings=("no microphone", "slow disk"),
+        cameras={
+            "0": CameraHealth(state="live", rate_hz=29.5, latency_ms={"p50": 12.5}, dropped=3),
+            "1": CameraHealth(
+                state="lost", rate_hz=0.0, latency_ms={}, dropped=0, maps="lost: no frame for 3 s"
+            ),
+        },
+        map_age_s=0.25,
     )
-    assert Health.from_bytes(health.to_bytes()) == health
+
+
+def test_health_comes_back_as_it_was_sent() -> None:
+    for health in (full_health(), Health.unknown()):
+        assert Health.from_bytes(health.to_bytes()) == health
+
+
+def test_health_of_a_later_program_is_read_for_what_is_known_of_it() -> None:
+    message = msgpack.unpackb(full_health().to_bytes())
+    message["mood"] = "fine"
+    message["cameras"]["0"]["lens"] = "wide"
+    assert Health.from_bytes(wire.pack(message)) == full_health()
+
+
+def test_health_of_an_earlier_program_has_no_cameras() -> None:
+    message = msgpack.unpackb(full_health().to_bytes())
+    del message["cameras"], message["maps"], message["map_age_s"]
+    assert Health.from_bytes(wire.pack(message)) == replace(
+        full_health(), cameras={}, maps="ok", map_age_s=None
+    )
+
+
+def test_map_that_is_no_health_is_a_value_error() -> None:
+    message = msgpack.unpackb(full_health().to_bytes())
+    lacking = {key: value for key, value in message.items() if key != "warnings"}
+    for wrong in ({}, lacking, message | {"warnings": 3}, message | {"cameras": [1]}):
+        with pytest.raises(ValueError, match="not a health message"):
+            Health.from_bytes(wire.pack(wrong))
+
+
+def test_trouble_is_that_no_map_leaves_or_else_the_first_warning() -> None:
+    health = full_health()
+    assert health.trouble == "no microphone"
+    assert replace(health, maps="camera lost").trouble == "no fresh maps: camera lost"
+    assert replace(health, warnings=()).trouble == ""
+    assert Health.unknown().trouble == "no fresh maps: opening"
+
+
+def test_health_before_anything_runs_has_nothing_but_zeros() -> None:
+    message = msgpack.unpackb(Health.unknown().to_bytes())
+    assert message.pop("latency_ms") == {"p50": 0, "p99": 0}
+    assert {key for key, value in message.items() if value} == {"schema", "maps"}
 
 
 def test_frame_refuses_what_is_no_bgr_picture() -> None:
     for shape in ((4, 4), (4, 4, 4), (0, 4, 3)):
         with pytest.raises(ValueError, match="image must be"):
             Frame(np.zeros(shape, np.uint8), 0, "0", 0)
+    with pytest.raises(ValueError, match=r"uint8, got .* float32"):
+        Frame(np.zeros((4, 4, 3), dtype="f4"), 0, "0", 0)
+
+
+def test_sound_refuses_what_is_not_mono_float32() -> None:
+    for samples in (np.zeros((2, 2), dtype="f4"), np.zeros(4, dtype="i2")):
+        with pytest.raises(ValueError, match="samples must be"):
+            Sound(samples, 0)
+
+
+def test_sound_cannot_be_written_to_and_ends_behind_its_last_sample() -> None:
+    sound = Sound(np.zeros(SOUND_RATE_HZ // 4, np.float32), 7)
+    assert sound.end_ns == 250_000_007
+    with pytest.raises(ValueError, match="read-only"):
+        sound.samples[0] = 1
 
 
 def test_frame_cannot_be_written_to() -> None:
@@ -242,6 +324,26 @@ def test_heatmap_is_red_where_the_density_peaks_and_the_picture_elsewhere() -> N
     assert red > blue + 50
     far = replace(full_attention(), density=density).heatmap(picture)[55, 5]
     np.testing.assert_allclose(far, 128, atol=3)
+
+
+def test_heatmap_lays_the_colours_over_the_picture_whatever_the_scale_of_the_map() -> None:
+    density = np.array([[0.25, 0.04], [0.01, 0.0]], np.float32)  # roots to the peak: 1, 0.4, 0.2, 0
+    picture = np.full((2, 2, 3), 200, np.uint8)
+    got = replace(full_attention(), density=density).heatmap(picture)
+    scale = np.array([[255, 102, 51, 0]], np.uint8)
+    colours = cv2.applyColorMap(scale, cv2.COLORMAP_TURBO).reshape(2, 2, 3)
+    opacity = 0.65 * scale.reshape(2, 2, 1) / 255
+    np.testing.assert_allclose(got, 200 * (1 - opacity) + colours * opacity, atol=3)
+
+
+def test_what_nobody_says_of_a_map_is_nothing() -> None:
+    raw = RawAttention(ramp(3, 4), ramp(3, 4), dt_s=0.0, cut=False)
+    assert (raw.presence, raw.gate, raw.beta) == (None, 0, 1)
+    assert not Recorded(0).hears
+    told = {"camera": "0", "frame_id": "7", "capture_ns": 1, "prompt": "", "entropy": 3.5}
+    attention = Attention(**told, image=(4, 3), density=ramp(3, 4))  # type: ignore[arg-type]
+    others = {f.name for f in fields(Attention)} - {*told, "image", "density"}
+    assert not any(getattr(attention, name) for name in others)
 
 
 if __name__ == "__main__":

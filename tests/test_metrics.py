@@ -67,6 +67,20 @@ def test_grid_keeps_mass_where_it_is() -> None:
     assert coarse.sum() == pytest.approx(1)
 
 
+@settings(max_examples=30, deadline=None)
+@given(seeds, st.integers(1, 50), st.integers(1, 60))
+def test_grid_of_a_turned_map_is_the_turned_grid(seed: int, height: int, width: int) -> None:
+    values = random_map(seed)
+    grid = to_grid(values, (height, width))
+    np.testing.assert_allclose(to_grid(values[::-1, ::-1], grid.shape), grid[::-1, ::-1], atol=1e-9)
+    np.testing.assert_allclose(to_grid(values, values.shape), values, atol=1e-9)
+
+
+def test_deviation_too_small_for_a_square_is_none() -> None:
+    faint = np.array([[1e-200, 2e-200]])
+    assert cc(faint, np.array([[0.25, 0.75]])) == 0
+
+
 def test_numbers_are_those_of_the_reference(shared: Path) -> None:
     spec = importlib.util.spec_from_file_location("read", shared / "data" / "read.py")
     assert spec is not None
