@@ -181,8 +181,8 @@ def _map_in(tree: dict[str, Any], key: str) -> dict[str, Any]:
 
 def model_config(recorded: dict[str, Any], options: argparse.Namespace) -> ModelConfig:
     """The recorded settings of the network, but for what is asked otherwise."""
-    known = {name: recorded[name] for name in ("name", "engine", "precision", "text", "pixels")
-             if name in recorded}  # fmt: skip
+    names = ("name", "engine", "precision", "text", "pixels")
+    known: dict[str, Any] = {name: recorded[name] for name in names if name in recorded}
     if options.model:
         known["name"] = options.model
     if options.engine:

@@ -309,7 +309,8 @@ def _files(
                 file = tar.extractfile(member)
                 assert file is not None, "a regular file has content"
                 yield {"fname": member.name, "data": file.read(), "__url__": url}
-                tar.members = []  # they would be kept for a second reading
+                # They would be kept for a second reading.
+                tar.members = []  # type: ignore[attr-defined]
     except (tarfile.TarError, *BROKEN) as problem:
         note(problem)
 

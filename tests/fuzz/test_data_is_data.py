@@ -225,7 +225,7 @@ def chunk_bomb(kind: CompressionType, claimed: int | None) -> bytes:
     assert whole[at] == Opcode.CHUNK
     start, end = struct.unpack_from("<QQ", whole, at + 9)
     zeros = compressed_zeros(kind)
-    name = kind.value.encode() if isinstance(kind.value, str) else kind.name.lower().encode()
+    name = kind.name.lower().encode()
     body = struct.pack("<QQQI", start, end, claimed or HUGE_BYTES, 0)
     body += struct.pack("<I", len(name)) + name + struct.pack("<Q", len(zeros)) + zeros
     return whole[:at] + b"\x06" + struct.pack("<Q", len(body)) + body

@@ -6,6 +6,7 @@ import io
 import wave
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import av
 import cv2
@@ -31,9 +32,9 @@ def video(form: str, codec: str, sound: str | None) -> bytes:
     """A few small pictures, with a tone where the container takes one."""
     file = io.BytesIO()
     with av.open(file, "w", format=form) as container:
-        pictures = container.add_stream(codec, rate=10)
+        pictures: Any = container.add_stream(codec, rate=10)
         pictures.width, pictures.height, pictures.pix_fmt = 64, 48, "yuv420p"
-        tone = container.add_stream(sound, rate=16000, layout="mono") if sound else None
+        tone: Any = container.add_stream(sound, rate=16000, layout="mono") if sound else None
         for k in range(5):
             frame = av.VideoFrame.from_ndarray(scene(k, 64, 48), "bgr24")
             container.mux(pictures.encode(frame))

@@ -19,11 +19,12 @@ from numpy.typing import NDArray
 from aam_edge.errors import DataError
 from aam_edge.training.corpus.check import checked_sound
 from aam_edge.training.corpus.item import Item
-from aam_edge.training.corpus.native import Table, gazes_at, read_table
+from aam_edge.training.corpus.native import gazes_at, read_table
 from aam_edge.training.corpus.reader import read_items
 from aam_edge.training.corpus.skipped import Skipped
 from aam_edge.training.data import grid_of, human_density
 from aam_edge.training.metrics import Map, Points
+from aam_edge.training.tables import Table
 
 EACH_S = 0.5
 """Between the moments of a clip that are scored."""
