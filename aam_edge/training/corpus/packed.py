@@ -78,6 +78,8 @@ def unpack(members: Members, where: str) -> Item:
     try:
         facts = json.loads(members["json"])
         _check(facts["members"], members, where)
+        if not facts["frames"]:
+            raise ValueError("a sample has a frame at least")
         blobs = {name: Blob(f"{where}.{name}", content) for name, content in members.items()}
         points = np.load(BytesIO(members["points.npy"]), allow_pickle=False)
         return Item(

@@ -102,7 +102,8 @@ def read_map(path: Path) -> NDArray[np.float64]:
             content = np.frombuffer(path.read_bytes(), np.uint8)
             how = cv2.IMREAD_GRAYSCALE | cv2.IMREAD_ANYDEPTH
             drawn = cv2.imdecode(content, how) if len(content) else None
-        values = np.squeeze(np.asarray(drawn, np.float64))
+        with np.errstate(invalid="ignore"):  # numbers that are none are refused below
+            values = np.squeeze(np.asarray(drawn, np.float64))
     except BROKEN as problem:
         raise DataError("map cannot be read", path, "make it again") from problem
     if values.ndim != 2 or not np.isfinite(values).all():
