@@ -18,7 +18,7 @@ import zmq
 
 from aam_edge import wire
 
-DEADLINE_S = 30.0
+DEADLINE_S = 90.0
 
 
 def free_endpoint() -> str:

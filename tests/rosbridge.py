@@ -20,7 +20,7 @@ from aiohttp import WSMsgType, web
 from tests.ros_fit import Refused, RosTypes, Tree
 from tests.ros_types import SERVICES
 
-DEADLINE_S = 30.0
+DEADLINE_S = 90.0
 MESSAGE_BYTES = 10 << 20
 
 
