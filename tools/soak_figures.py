@@ -72,10 +72,15 @@ def findings(samples: Samples, fps: float, *, is_paced: bool) -> list[Finding]:
             growth < MOST_GROWTH_MB_H,
         )
     ]
-    for what, counts in (("file descriptors", samples.files), ("threads", samples.threads)):
+    for what, counts, most in (
+        # The recorder opens its next file before it leaves the last.
+        ("file descriptors", samples.files, 1),
+        ("threads", samples.threads, 0),
+    ):
         seen = np.array(counts)[settled]
         found = f"{seen.min()}" if seen.min() == seen.max() else f"{seen.min()} to {seen.max()}"
-        rows.append(Finding(what, found, "constant", seen.min() == seen.max()))
+        asked = "constant, one more for the recorder's next file" if most else "constant"
+        rows.append(Finding(what, found, asked, seen.max() - seen.min() <= most))
     map_s, delay = np.array(samples.map_s), np.array(samples.delay_ms)
     first, last = (delay[minute] for minute in minutes(map_s))
     p99 = [float(np.percentile(part, 99)) for part in (first, last)]
