@@ -40,6 +40,7 @@ SOUND_AROUND_S = 2.0
 ahead."""
 JPEG_QUALITY = 95
 PACK_AGAIN = "pack the set again"
+_NUMBERS = ("fps", "sigma")
 _PLAIN = ("gaze_set", "name", "split", "kind", "prompt", "condition", "fps", "sigma")
 
 
@@ -78,8 +79,7 @@ def unpack(members: Members, where: str) -> Item:
     try:
         facts = json.loads(members["json"])
         _check(facts["members"], members, where)
-        if not facts["frames"]:
-            raise ValueError("a sample has a frame at least")
+        _check_facts(facts)
         blobs = {name: Blob(f"{where}.{name}", content) for name, content in members.items()}
         points = np.load(BytesIO(members["points.npy"]), allow_pickle=False)
         return Item(
@@ -99,6 +99,25 @@ def unpack(members: Members, where: str) -> Item:
         )
     except BROKEN as problem:
         raise DataError("sample of a shard cannot be read", where, PACK_AGAIN) from problem
+
+
+def _check_facts(facts: dict[str, Any]) -> None:
+    """ValueError where facts are not of their kinds."""
+    if not facts["frames"]:
+        raise ValueError("a sample has a frame at least")
+    texts = [facts[name] for name in _PLAIN if name not in _NUMBERS]
+    if not all(isinstance(text, str) for text in texts):
+        raise ValueError("a fact is no text")
+    numbers = [facts[name] for name in _NUMBERS if facts[name] is not None]
+    numbers += [facts.get("sound_start_s", 0.0), *(frame["number"] for frame in facts["frames"])]
+    if not all(_is_number(number) for number in numbers):
+        raise ValueError("a fact is no number")
+    if any(facts[name] is not None and facts[name] <= 0 for name in _NUMBERS):
+        raise ValueError("a rate or a blur is above 0")
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) < 1e15
 
 
 def _check(vouched: dict[str, list[int]], members: Members, where: str) -> None:
