@@ -35,7 +35,8 @@ EARLY_EACH = 5
 def forms(few: int) -> pytest.MarkDecorator:
     """A short form for every day and a long one; each moment is drawn from its own seed."""
     short = pytest.param(range(few), marks=pytest.mark.timeout(180), id="short")
-    long = pytest.param(range(MANY), marks=[pytest.mark.slow, pytest.mark.timeout(7200)], id="long")
+    marks = [pytest.mark.slow, pytest.mark.long, pytest.mark.timeout(7200)]
+    long = pytest.param(range(MANY), marks=marks, id="long")
     return pytest.mark.parametrize("seeds", [short, long])
 
 

@@ -39,9 +39,12 @@ MOST_GROWTH_BYTES = 400 << 20
 """That one input of some hundred kilobytes may cost at its peak."""
 
 
+LONG = [pytest.mark.slow, pytest.mark.long, pytest.mark.timeout(1800)]
+
+
 def times(short: int = MANY) -> pytest.MarkDecorator:
     """Runs a test with `short` inputs, the same each time; with 2,000 where slow tests run."""
-    long_form = pytest.param(ALL, marks=[pytest.mark.slow, pytest.mark.timeout(1800)])
+    long_form = pytest.param(ALL, marks=LONG)
     return pytest.mark.parametrize("cases", [short, long_form])
 
 
