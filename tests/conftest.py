@@ -35,6 +35,27 @@ FRAME_NS = 33_333_333
 START_NS = 1_800_000_000_000_000_000
 
 
+@pytest.hookimpl(trylast=True)
+def pytest_configure(config: pytest.Config) -> None:
+    """Tells of failures at once: pytest names them at its end, which a run that is cut never sees."""
+    terminal = config.pluginmanager.get_plugin("terminalreporter")
+    if terminal is not None:  # not in the processes that tests are dealt out to
+        config.pluginmanager.register(_TellAtOnce(terminal))
+
+
+class _TellAtOnce:
+    def __init__(self, terminal: pytest.TerminalReporter) -> None:
+        self._terminal = terminal
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        if report.failed:
+            last = report.longreprtext.strip().splitlines()[-12:]
+            told = "\n".join(f"    {line}" for line in last)
+            self._terminal.write_line(
+                f"\n{report.nodeid} failed in {report.when} after {report.duration:.1f} s\n{told}"
+            )
+
+
 @pytest.fixture(autouse=True)
 def log_as_it_was() -> Iterator[None]:
     """Commands that run inside a test set up the log; the next test shall not write into theirs."""
