@@ -37,7 +37,7 @@ START_NS = 1_800_000_000_000_000_000
 
 @pytest.hookimpl(trylast=True)
 def pytest_configure(config: pytest.Config) -> None:
-    """Tells of failures at once: pytest names them at its end, which a run that is cut never sees."""
+    """Failures are told at once: pytest names them at its end, which not every run sees."""
     terminal = config.pluginmanager.get_plugin("terminalreporter")
     if terminal is not None:  # not in the processes that tests are dealt out to
         config.pluginmanager.register(_TellAtOnce(terminal))

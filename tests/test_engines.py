@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 
 import cv2
@@ -28,6 +30,16 @@ ASKED = {
 }
 """Prompts from a frame on."""
 Frames = Callable[[int], Frame]
+ENGINES_END = """
+import signal
+from aam_edge.engine.catalog import open_backend
+from aam_edge.engine.package import find_package
+signal.signal(signal.SIGTERM, lambda number, frame: print("stops"))
+engines = [open_backend(find_package("nano"), "openvino", "auto") for _ in range(3)]
+while engines:
+    del engines[0]
+signal.raise_signal(signal.SIGTERM)
+"""
 
 
 def open_session(engine: str, precision: str, prompts: list[str]) -> Session:
@@ -108,6 +120,14 @@ def test_openvino_in_single_precision_gives_what_torch_gives(
     reference: NDArray[np.float32], moving_frame: Frames
 ) -> None:
     np.testing.assert_allclose(densities("openvino", "f32", moving_frame), reference, atol=1e-5)
+
+
+@pytest.mark.skipif(not is_installed("openvino"), reason="needs the extra [openvino]")
+def test_signal_is_heard_after_engines_of_openvino_have_ended() -> None:
+    """Where the CPU has AMX it was a segmentation fault."""
+    command = [sys.executable, "-X", "faulthandler", "-c", ENGINES_END]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=90, check=False)
+    assert (done.returncode, done.stdout) == (0, "stops\n"), done.stderr
 
 
 @pytest.mark.skipif(not is_installed("openvino"), reason="needs the extra [openvino]")

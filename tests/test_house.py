@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import ast
 import configparser
+import importlib
+import importlib.util
 import os
 import re
 import shutil
@@ -195,3 +197,22 @@ def test_demo_names_all_that_is_missing_and_the_command_that_installs_it(tmp_pat
         "tools/demo: parts of the system are missing (venv libGL.so.1 libgthread-2.0.so.0): "
         f"sudo apt-get install python{version}-venv libgl1 libglib2.0-0\n"
     )
+
+
+def test_tools_take_from_the_package_what_it_has() -> None:
+    """The tools are no part of it, so that mypy does not look at them."""
+    pytest.importorskip("torch", reason="some tools need the extra [torch]")
+    taken = 0
+    for path in sorted((ROOT / "tools").iterdir()):
+        text = path.read_text() if path.is_file() else ""
+        if path.suffix != ".py" and not text.startswith("#!/usr/bin/env python3"):
+            continue
+        for node in ast.walk(ast.parse(text)):
+            if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("aam_edge"):
+                module = importlib.import_module(str(node.module))
+                for name in node.names:
+                    path_of = f"{node.module}.{name.name}"
+                    is_there = hasattr(module, name.name) or importlib.util.find_spec(path_of)
+                    assert is_there, f"{path.name} takes {path_of}"
+                    taken += 1
+    assert taken > 50

@@ -25,12 +25,12 @@ from aam_edge.engine.stamps import UNKNOWN_STEP_S
 from aam_edge.errors import ModelError
 from aam_edge.messages import Frame, Observation, Sound
 from aam_edge.model.released.checkpoint import plain_network
-from aam_edge.model.released.network import SHAPES, ReleasedNetwork
+from aam_edge.model.released.network import SHAPES, TINY_SHAPE, ReleasedNetwork
 from aam_edge.model.released.pictures import prepare
 from aam_edge.model.released.wav2clip import Wav2Clip, Wav2ClipSize
 from aam_edge.snapshot import pack_snapshot, unpack_snapshot
 from tests.reference import assert_near
-from tests.tiny_released import TINY_SHAPE, random_released
+from tests.tiny_released import random_released
 
 TEXT = np.linspace(-1, 1, 24, dtype=np.float32)
 SECOND_NS = 1_000_000_000

@@ -24,9 +24,9 @@ from aam_edge.model.released.dinov3 import (
 )
 from aam_edge.model.released.files import read_weights
 from aam_edge.model.released.lora import add_lora, lora_layers, merge_lora
-from aam_edge.model.released.network import SHAPES, ReleasedNetwork
+from aam_edge.model.released.network import SHAPES, TINY_SHAPE, ReleasedNetwork
 from tests.reference import Tensors, assert_near, below, reference
-from tests.tiny_released import TINY_LORA, TINY_SHAPE
+from tests.tiny_released import TINY_LORA
 
 FILE = Path("aam.pth")
 OFFICIAL_ENTRIES = {"s": 605, "b": 605, "l": 881}

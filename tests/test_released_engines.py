@@ -23,10 +23,9 @@ from aam_edge.engine.released_runner import ReleasedRunner, in_half
 from aam_edge.engine.released_session import ReleasedBackend
 from aam_edge.messages import Frame, Observation
 from aam_edge.model.released.graphs import LookGraph, ReadGraph
-from aam_edge.model.released.network import ReleasedNetwork
+from aam_edge.model.released.network import TINY_SHAPE, ReleasedNetwork
 from aam_edge.model.released.stream import ReleasedStream
 from tests.fake_tensorrt import FakeTensorrt
-from tests.tiny_released import TINY_SHAPE
 
 HEIGHT, WIDTH = 64, 96
 WINDOW, LAG = 4, 1

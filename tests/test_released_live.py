@@ -19,12 +19,11 @@ from aam_edge.model.released.clip_text import ClipText, ClipTextSize
 from aam_edge.model.released.clip_tokens import ClipTokens
 from aam_edge.model.released.conditions import GENERAL, TEXTS, words_for
 from aam_edge.model.released.importing import Ready, write
-from aam_edge.model.released.network import ReleasedNetwork
+from aam_edge.model.released.network import TINY_SHAPE, ReleasedNetwork
 from aam_edge.model.released.stored import Stored
 from aam_edge.model.released.wav2clip import Wav2Clip, Wav2ClipSize
 from aam_edge.snapshot import pack_snapshot, unpack_snapshot
 from tests.conftest import FRAME_NS, START_NS, scene
-from tests.tiny_released import TINY_SHAPE
 
 MERGES = [("c", "u"), ("cu", "p</w>"), ("t", "h"), ("th", "e</w>")]
 SMALL = ClipTextSize(32, 2, 4, 514 + len(MERGES), 300, TINY_SHAPE.widths.text)

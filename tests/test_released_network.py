@@ -17,9 +17,9 @@ from aam_edge.model.released import losses
 from aam_edge.model.released.lora import add_lora, merge_lora
 from aam_edge.model.released.names import merged as merged_names
 from aam_edge.model.released.names import our_names
-from aam_edge.model.released.network import ReleasedNetwork
+from aam_edge.model.released.network import TINY_SHAPE, ReleasedNetwork
 from tests.reference import Tensors, assert_near, below, loaded, reference
-from tests.tiny_released import TINY_SHAPE, random_released
+from tests.tiny_released import random_released
 
 LOSSES = "losses: task,kld,cc,sim,contrast,ti,at,entail,total"
 RUNS = (

@@ -6,13 +6,10 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from aam_edge.model.released.decoder import Widths
-from aam_edge.model.released.dinov3 import TINY
 from aam_edge.model.released.lora import LoraShape
-from aam_edge.model.released.network import NetworkShape, ReleasedNetwork
+from aam_edge.model.released.network import TINY_SHAPE, ReleasedNetwork
 
 TINY_LORA = LoraShape(4, 6, 3)
-TINY_SHAPE = NetworkShape(TINY, (16, 24, 32, 40), 64, (32, 16, 8), Widths(24, 16), 20, 32)
 
 
 def random_released(seed: int = 0) -> ReleasedNetwork:

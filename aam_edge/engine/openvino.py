@@ -5,6 +5,7 @@ OpenVINO takes bf16 by itself where the CPU has it; `precision` pins what is wan
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,22 @@ Arrays = Callable[[int], dict[str, Array]]
 """Turn to the arrays by name."""
 
 
+@functools.cache
+def _library() -> tuple[Any, Any]:
+    """OpenVINO and its core: one for the whole process, for as long as that lives.
+
+    On CPUs with AMX a core gives its thread another stack for signals, and at its end the one
+    before. Of two that end in the order of their start, the second so brings back a freed one, and
+    the next signal, the SIGTERM of a stop say, is a segmentation fault.
+    """
+    try:
+        import openvino
+    except ImportError as problem:
+        todo = "pip install aam-edge[openvino]"
+        raise ModelError("engine is not installed", "openvino", todo) from problem
+    return openvino, openvino.Core()
+
+
 class OpenvinoBackend:
     """A model read once and compiled for each shape that streams ask for."""
 
@@ -28,14 +45,9 @@ class OpenvinoBackend:
     """It compiles for each shape: 0.7 s, several on a busy machine."""
 
     def __init__(self, package: Package, precision: str = "auto", threads: int = 1):
-        try:
-            import openvino
-        except ImportError as problem:
-            todo = "pip install aam-edge[openvino]"
-            raise ModelError("engine is not installed", "openvino", todo) from problem
+        openvino, self._core = _library()
         self.prompt_channels = package.prompt_channels
         self._openvino = openvino
-        self._core = openvino.Core()
         has_bf16 = "BF16" in self._core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
         if precision == "bf16" and not has_bf16:
             raise ModelError("CPU has no bf16", "openvino", "set model.precision=f32")

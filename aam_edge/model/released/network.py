@@ -22,7 +22,7 @@ from torch import Tensor, nn
 
 from aam_edge.model.released import lorentz
 from aam_edge.model.released.decoder import GROUPS, OutputHead, SqueezeExcite, UpStage, Widths
-from aam_edge.model.released.dinov3 import SIZES, DinoV3, VitShape
+from aam_edge.model.released.dinov3 import SIZES, TINY, DinoV3, VitShape
 from aam_edge.model.released.maps import curvature, scale
 from aam_edge.model.released.operators import Condition
 from aam_edge.model.released.sound_fusion import SoundFusion
@@ -53,6 +53,8 @@ class NetworkShape:
 
 
 SHAPES = {size: NetworkShape(shape) for size, shape in SIZES.items()}
+TINY_SHAPE = NetworkShape(TINY, (16, 24, 32, 40), 64, (32, 16, 8), Widths(24, 16), 20, 32)
+"""Of the reference tensors; for tests and tools."""
 
 
 class Points(NamedTuple):
