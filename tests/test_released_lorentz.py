@@ -70,7 +70,8 @@ def steep_part(name: str, found: Tensor, expected: Tensor, c: Tensor) -> Tensor:
     scale = c.sqrt() if name == "dist_to_origin" else torch.ones(())
     undo = UNDONE[name]
     ours, theirs = undo((scale * found).double()), undo((scale * expected).double())
-    return apart & torch.isclose(ours, theirs, rtol=3e-7, atol=0)
+    near: Tensor = torch.isclose(ours, theirs, rtol=3e-7, atol=0)
+    return apart & near
 
 
 @pytest.mark.parametrize("state", range(3))
