@@ -92,7 +92,7 @@ def test_run_that_is_done_is_done(
 def test_run_in_half_precision_has_nearly_the_losses_of_single(
     done: tuple[Path, Silent], discs: Path, tmp_path: Path
 ) -> None:
-    """As GPUs do by default; densities and prompts stay whole, so only the network's body differs."""
+    """As GPUs do by default; densities and prompts stay whole, so only the body differs."""
     config = config_of(f"native:{discs}", tmp_path, "epochs=1", "devices.precision=bf16")
     fit(config, Silent())
     found, whole = losses_of(tmp_path), losses_of(done[0])
