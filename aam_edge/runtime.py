@@ -89,8 +89,11 @@ class Runtime:
         cv2.setNumThreads(1)  # its pool would fight the network for two cores
         with ExitStack() as open_things:
             open_things.callback(self.is_leaving.set)
-            self._open(open_things, stop)
-            self._pulse.end(self._loop(stop))
+            try:
+                self._open(open_things, stop)
+                self._pulse.end(self._loop(stop))
+            finally:
+                self.commands.end()  # before the sinks close: some wait for an answer
             self.is_leaving.set()
             self._reporter.end(self.health())
         if not stop.is_set():
@@ -366,14 +369,11 @@ class Runtime:
             device=self._model.backend.device,
             rss_bytes=resident_bytes(),
             uptime_s=(time.monotonic_ns() - self._started_ns) / 1e9,
-            warnings=tuple(self._warnings()),
+            warnings=tuple(self._troubles() + self._stream.doubts),
             cameras={c.name: c.health(maps[c.name]) for c in self._cameras},
             maps=self._pulse.why(now_ns, sources),
             map_age_s=self._pulse.age_s(now_ns),
         )
-
-    def _warnings(self) -> list[str]:
-        return self._troubles() + self._stream.doubts
 
     def _troubles(self) -> list[str]:
         """What is wrong, but for the prompts, which the stream tells of itself."""
