@@ -18,6 +18,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from aam_edge.config import RecordConfig
+from aam_edge.errors import DataError
 from aam_edge.messages import Attention, Frame, Health, Image, Observation
 from aam_edge.recording import topics
 from aam_edge.recording.reader import Recording
@@ -139,10 +140,10 @@ def test_free_path_counts_from_two(tmp_path: Path) -> None:
 
 
 @contextlib.contextmanager
-def full_disk() -> Iterator[None]:
-    """No file grows beyond 100 bytes in here."""
+def full_disk(room_bytes: int = 100) -> Iterator[None]:
+    """No file grows beyond so much in here."""
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (100, hard))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (room_bytes, hard))
     try:
         yield
     finally:
@@ -313,6 +314,49 @@ def test_disk_that_fills_up_on_the_way_is_left_alone_for_a_while(tmp_path: Path)
     files.close()
     files.close()
     assert not files.wants_new
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_each_step_is_in_a_file_or_counted_as_lost(seed: int, tmp_path: Path) -> None:
+    """Wherever the disk begins to refuse: in the head, in a chunk, in its index, at the end."""
+    rng = np.random.default_rng(seed)
+    files = RecordingFiles(tmp_path / "a.mcap", RecordConfig(retry_s=0.0))
+    files.begin({}, plan("test"))
+    offered = 0
+    for _ in range(4):
+        with full_disk(int(rng.choice([100, 1_000_000, 2_200_000, 5_000_000]))):
+            for _ in range(6):
+                step = large_step() if rng.random() < 0.3 else step_of("look", begins=True)
+                files.write(step)
+                files.write(step_of("look"))
+                offered += 2
+                files.tick()
+    with full_disk(int(rng.choice([100, 10_000_000]))):
+        files.close()
+    assert sum(map(steps_in, tmp_path.iterdir())) + files.lost == offered
+    assert files.lost
+
+
+def steps_in(path: Path) -> int:
+    """How many steps of one prompt a file holds."""
+    try:
+        return len(messages_of(path, "/message"))
+    except DataError:  # none
+        return 0
+
+
+def test_steps_of_a_chunk_that_the_disk_refuses_at_the_end_are_counted_and_said(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    files = RecordingFiles(tmp_path / "a.mcap", RecordConfig())
+    files.begin({}, plan("test"))
+    for begins in (True, False, False):
+        files.write(step_of("look", begins=begins))
+    with full_disk():
+        files.close()
+    assert files.lost == 3
+    assert "lacks its index and 3 steps: File too large" in caplog.text
+    assert steps_in(files.path) == 0
 
 
 def test_each_file_of_a_long_recording_is_whole(tmp_path: Path) -> None:
