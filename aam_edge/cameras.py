@@ -10,12 +10,13 @@ from dataclasses import replace
 
 from aam_edge.config import Config, SourceConfig
 from aam_edge.ego.ego_motion import EgoMotion
+from aam_edge.errors import AamEdgeError, SourceError
 from aam_edge.messages import CameraHealth, Frame, Observation
 from aam_edge.meter import Meter
 from aam_edge.pulse import SourceNow
 from aam_edge.sinks.zmq import NONE
 from aam_edge.sources.catalog import camera_name, default_cameras, unique_names
-from aam_edge.sources.feed import Feed, start_all
+from aam_edge.sources.feed import Feed, SourceState, start_all
 from aam_edge.sources.mailbox import Mailbox, take_ready
 from aam_edge.sources.microphone import Microphone
 from aam_edge.sources.sound_ring import SoundRing
@@ -140,3 +141,12 @@ class Cameras:
     def take(self, timeout_s: float) -> Sequence[Frame]:
         """The next frame of each camera that has one; raises Ended after the last of all."""
         return take_ready([camera.mailbox for camera in self._all], timeout_s)
+
+    def raise_failure(self) -> None:
+        """Every source ended: if one of them failed, that is how the stream ended."""
+        for camera in self._all:
+            failure = camera.feed.failure
+            if camera.feed.state is SourceState.LOST and failure is not None:
+                if isinstance(failure, AamEdgeError):
+                    raise failure
+                raise SourceError("source failed", camera.name, "see the log") from failure

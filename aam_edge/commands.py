@@ -7,6 +7,7 @@ half-done step.
 from __future__ import annotations
 
 import queue
+import threading
 from collections.abc import Callable
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeout
@@ -18,6 +19,7 @@ Command = dict[str, Any]
 Answer = dict[str, Any]
 
 WAITING_AT_MOST = 64
+ENDS = "stream ends"
 
 
 def refusal(error: str) -> Answer:
@@ -32,14 +34,19 @@ class Commands:
         self.why_silent: Callable[[], str] = lambda: ""
         """What the loop is doing while it does not answer; may be asked by any thread."""
         self._waiting: queue.Queue[tuple[Command, Future[Answer]]] = queue.Queue(WAITING_AT_MOST)
+        self._has_ended = False
+        self._turn = threading.Lock()
 
     def submit(self, command: Command, timeout_s: float = 5.0) -> Answer:
         """Hands a command over and waits for the answer, `{"ok": ..., ...}`; never raises."""
         future: Future[Answer] = Future()
-        try:
-            self._waiting.put_nowait((command, future))
-        except queue.Full:
-            return refusal("too many commands are waiting")
+        with self._turn:  # so that none goes in behind the end, where nobody looks any more
+            if self._has_ended:
+                return refusal(ENDS)
+            try:
+                self._waiting.put_nowait((command, future))
+            except queue.Full:
+                return refusal("too many commands are waiting")
         try:
             return future.result(timeout_s)
         except FutureTimeout:
@@ -55,4 +62,14 @@ class Commands:
             except queue.Empty:
                 return
             if future.set_running_or_notify_cancel():
-                future.set_result(how(command))
+                answer = refusal(ENDS)  # where `how` ends the loop instead
+                try:
+                    answer = how(command)
+                finally:
+                    future.set_result(answer)
+
+    def end(self) -> None:
+        """Answers what waits, and from now on what comes, at once: no loop looks after it."""
+        with self._turn:
+            self._has_ended = True
+        self.execute(lambda command: refusal(ENDS))

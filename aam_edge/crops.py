@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
-from typing import Any, Literal
+from typing import Literal
 
 import cv2
 import numpy as np
@@ -80,18 +80,10 @@ class Crops:
         """Reads what `to_bytes` wrote, later fields ignored; ValueError if it is something else."""
         message = wire.unpack(body)
         try:
-            crops = tuple(_known(Crop, crop) for crop in message["crops"])
-            return _known(cls, message, crops=crops)  # type: ignore[no-any-return]
-        except (KeyError, TypeError, AttributeError) as problem:
+            crops = tuple(wire.read_fields(Crop, crop) for crop in message["crops"])
+            return wire.read_fields(cls, message, crops=crops)
+        except (KeyError, TypeError) as problem:
             raise ValueError(f"not a crops message: {problem!r}") from problem
-
-
-def _known(kind: type[Any], values: dict[str, Any], **others: Any) -> Any:
-    """A message of the fields that this version knows; lists become tuples."""
-    names = {f.name for f in fields(kind)} - others.keys()
-    plain = {name: value for name, value in values.items() if name in names}
-    plain = {n: tuple(v) if isinstance(v, list) else v for n, v in plain.items()}
-    return kind(**plain, **others)
 
 
 def crop_targets(

@@ -13,6 +13,9 @@ done, or asked to stop and stopped; 1 is a defect of aam-edge.
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Callable
+
 LONGEST_PART = 300
 """Characters of what happened, value and remedy each: what comes from a file may be endless."""
 
@@ -36,6 +39,16 @@ def one_line(text: str) -> str:
     line = " ".join(text[: 4 * LONGEST_PART].split())
     line = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in line)
     return line if len(line) <= LONGEST_PART else f"{line[:LONGEST_PART]}..."
+
+
+def exit_code_of(program: Callable[[], None]) -> int:
+    """Runs a small program of ours to its end; says an error in one line and returns its code."""
+    try:
+        program()
+    except AamEdgeError as problem:
+        sys.stderr.write(f"aam-edge: {problem}\n")
+        return problem.exit_code
+    return 0
 
 
 class UsageError(AamEdgeError):

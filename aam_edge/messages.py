@@ -9,9 +9,8 @@ positive to the left, pitch is positive downwards.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
-from typing import Any, TypeVar, get_args, get_type_hints
+from typing import Any
 
 import cv2
 import numpy as np
@@ -27,7 +26,6 @@ Map = NDArray[np.float32]
 Samples = NDArray[np.float32]
 Box = tuple[int, int, int, int]
 """Left, top, right, bottom, source pixels; the last two lie behind the last pixel."""
-T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -238,17 +236,14 @@ class Attention:
         if message.get("schema") != wire.SCHEMA:
             raise ValueError(f"schema {wire.SCHEMA} is expected, got {message.get('schema')}")
         try:
-            plain = {name: message[name] for name in _PLAIN_FIELDS if name in message}
-            _check_types(cls, plain)
-            width, height = message["image"]
             gaze, sound = message["gaze"], message["sound"]
-            return cls(
-                **plain,
-                image=(int(width), int(height)),
+            return wire.read_fields(
+                cls,
+                message,
                 density=wire.decode_map(message["map"]),
-                targets=tuple(_from_map(Target, target) for target in message["targets"]),
-                gaze=None if gaze is None else _from_map(Gaze, gaze),
-                sound=None if sound is None else _from_map(SoundReading, sound),
+                targets=tuple(wire.read_fields(Target, target) for target in message["targets"]),
+                gaze=None if gaze is None else wire.read_fields(Gaze, gaze),
+                sound=None if sound is None else wire.read_fields(SoundReading, sound),
             )
         except (KeyError, TypeError, ValueError) as problem:
             raise ValueError(f"not an attention message: {problem!r}") from problem
@@ -269,23 +264,6 @@ _PLAIN_FIELDS = tuple(f.name for f in fields(Attention) if f.name not in _NESTED
 
 def _as_map(message: Target | Gaze | SoundReading) -> dict[str, Any]:
     return {f.name: getattr(message, f.name) for f in fields(message)}
-
-
-def _from_map(kind: type[T], values: Any) -> T:
-    known = {f.name for f in fields(kind)}  # type: ignore[arg-type]
-    known_values = {name: value for name, value in dict(values).items() if name in known}
-    _check_types(kind, known_values)
-    return kind(**known_values)
-
-
-def _check_types(kind: type[Any], values: dict[str, Any]) -> None:
-    """TypeError where a value from outside is not what its field says; whole floats may be int."""
-    hints = get_type_hints(kind)
-    for name, value in values.items():
-        hint = hints[name]
-        allowed = hint | int if hint is float or float in get_args(hint) else hint
-        if not isinstance(value, allowed):
-            raise TypeError(f"{name} is {type(value).__name__}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -367,16 +345,10 @@ class Health:
         """Reads what `to_bytes` wrote; ValueError if it is something else."""
         message = wire.unpack(body)
         try:
-            values = _known(cls, message)
-            values["cameras"] = {
-                str(name): CameraHealth(**_known(CameraHealth, camera))
+            cameras = {
+                str(name): wire.read_fields(CameraHealth, camera)
                 for name, camera in message.get("cameras", {}).items()
             }
-            return cls(**values | {"warnings": tuple(message["warnings"])})
-        except (KeyError, TypeError, ValueError, AttributeError) as problem:
+            return wire.read_fields(cls, {"warnings": None} | message, cameras=cameras)
+        except (TypeError, AttributeError) as problem:
             raise ValueError(f"not a health message: {problem!r}") from problem
-
-
-def _known(cls: type[Health] | type[CameraHealth], values: Mapping[str, Any]) -> dict[str, Any]:
-    """The values that we know; others come from a newer program."""
-    return {f.name: values[f.name] for f in fields(cls) if f.name in values}

@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import cv2
@@ -20,7 +21,7 @@ from aam_edge.commands import Commands
 from aam_edge.config import Config
 from aam_edge.ego.catalog import EgoSources
 from aam_edge.engine.package import find_package
-from aam_edge.errors import AamEdgeError, SourceError
+from aam_edge.heat import ROOT, HeatWatch
 from aam_edge.intrinsics import Intrinsics
 from aam_edge.messages import Attention, Frame, Health, Observation
 from aam_edge.meter import Meter
@@ -39,7 +40,6 @@ from aam_edge.sinks.viewers import open_viewers
 from aam_edge.sinks.zmq import NONE, ControlSocket, ZmqPublisher
 from aam_edge.snapshot import pack_snapshot
 from aam_edge.sources.catalog import make_source
-from aam_edge.sources.feed import SourceState
 from aam_edge.sources.mailbox import Ended
 from aam_edge.steering import Steering
 
@@ -60,10 +60,13 @@ class Runtime:
         config: Config,
         extra_sinks: Sequence[Sink] = (),
         make_source: SourceMaker = make_source,
+        machine: Path = ROOT,
     ):
+        """`machine`: where the system's own files about its heat begin."""
         self._config = config
         self._make_source = make_source
         self._extra_sinks = tuple(extra_sinks)
+        self._machine = machine
         self.is_interruptible = False
         """Whether the thread that runs may be interrupted by an exception: while it opens network
         and cameras, which may take its time, and not while it opens sockets and files."""
@@ -89,12 +92,15 @@ class Runtime:
         cv2.setNumThreads(1)  # its pool would fight the network for two cores
         with ExitStack() as open_things:
             open_things.callback(self.is_leaving.set)
-            self._open(open_things, stop)
-            self._pulse.end(self._loop(stop))
+            try:
+                self._open(open_things, stop)
+                self._pulse.end(self._loop(stop))
+            finally:
+                self.commands.end()  # before the sinks close: some wait for an answer
             self.is_leaving.set()
             self._reporter.end(self.health())
         if not stop.is_set():
-            self._raise_failure()
+            self._cameras.raise_failure()
 
     def rescue(self) -> None:
         """Ends the recording where the loop does not come back; for another thread."""
@@ -109,6 +115,8 @@ class Runtime:
         self._sinks = self._open_sinks(open_things)
         self._reporter = Reporter(self._sinks, self._pulse, self._maps, Health.unknown())
         open_things.callback(self._reporter.close)
+        self._heat = HeatWatch(self._machine)
+        open_things.callback(self._heat.close)
         self.is_interruptible = True
         try:
             if not stop.is_set():
@@ -366,14 +374,11 @@ class Runtime:
             device=self._model.backend.device,
             rss_bytes=resident_bytes(),
             uptime_s=(time.monotonic_ns() - self._started_ns) / 1e9,
-            warnings=tuple(self._warnings()),
+            warnings=tuple(self._troubles() + self._stream.doubts + self._heat.troubles),
             cameras={c.name: c.health(maps[c.name]) for c in self._cameras},
             maps=self._pulse.why(now_ns, sources),
             map_age_s=self._pulse.age_s(now_ns),
         )
-
-    def _warnings(self) -> list[str]:
-        return self._troubles() + self._stream.doubts
 
     def _troubles(self) -> list[str]:
         """What is wrong, but for the prompts, which the stream tells of itself."""
@@ -388,12 +393,3 @@ class Runtime:
             if count:
                 warnings.append(f"{what}: {count}")
         return warnings
-
-    def _raise_failure(self) -> None:
-        """Every source ended: if one of them failed, that is how the stream ended."""
-        for camera in self._cameras:
-            failure = camera.feed.failure
-            if camera.feed.state is SourceState.LOST and failure is not None:
-                if isinstance(failure, AamEdgeError):
-                    raise failure
-                raise SourceError("source failed", camera.name, "see the log") from failure

@@ -7,7 +7,11 @@ match by prefix. A map travels as {shape, dtype, scale, data}, and density = dat
 
 from __future__ import annotations
 
-from typing import Any, Literal, get_args
+from collections.abc import Mapping
+from dataclasses import fields
+from functools import cache
+from types import UnionType
+from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 import msgpack
 import numpy as np
@@ -16,6 +20,7 @@ from numpy.typing import NDArray
 SCHEMA = 1
 END_OF_TOPIC = b"\0"
 MapType = Literal["<f2", "<f4", "u1"]
+T = TypeVar("T")
 
 
 def topic_bytes(topic: str) -> bytes:
@@ -36,20 +41,71 @@ def split(message: bytes) -> tuple[str, bytes]:
     return topic.decode(), body
 
 
-def pack(fields: dict[str, Any]) -> bytes:
+def pack(message: dict[str, Any]) -> bytes:
     """A map to msgpack."""
-    return bytes(msgpack.packb(fields))
+    return bytes(msgpack.packb(message))
 
 
 def unpack(body: bytes) -> dict[str, Any]:
     """msgpack to a map; ValueError if it is something else."""
     try:
-        fields = msgpack.unpackb(body)
+        message = msgpack.unpackb(body)
     except (ValueError, msgpack.exceptions.UnpackException) as problem:
         raise ValueError(f"not msgpack: {problem}") from problem
-    if not isinstance(fields, dict):
-        raise ValueError(f"a map is expected, got {type(fields).__name__}")
-    return fields
+    if not isinstance(message, dict):
+        raise ValueError(f"a map is expected, got {type(message).__name__}")
+    return message
+
+
+def read_fields(kind: type[T], values: Any, **read: Any) -> T:
+    """A message of the fields that this version knows; others come from a later one.
+
+    Args:
+        kind: a dataclass.
+        values: a map from outside; its lists become tuples where the field is one.
+        read: fields that the caller has read itself.
+
+    Raises:
+        TypeError: `values` is no map, lacks a field, or a value is not what its field says; whole
+            numbers may stand for floats.
+    """
+    if not isinstance(values, Mapping):
+        raise TypeError(f"a map is expected, got {type(values).__name__}")
+    hints = _hints(kind)  # type: ignore[arg-type]  # classes are hashable
+    found: dict[str, Any] = {}
+    for name in hints.keys() & values.keys() - read.keys():
+        value, hint = values[name], hints[name]
+        if isinstance(value, list) and get_origin(hint) is tuple:
+            value = tuple(value)
+        if not _fits(value, hint):
+            raise TypeError(f"{name} is {type(value).__name__}, not {hint}")
+        found[name] = value
+    return kind(**found, **read)
+
+
+@cache
+def _hints(kind: type[Any]) -> dict[str, Any]:
+    hints = get_type_hints(kind)
+    return {f.name: hints[f.name] for f in fields(kind)}
+
+
+def _fits(value: object, hint: Any) -> bool:
+    """Whether a value is of a type as the fields of messages have them."""
+    kind, parts = get_origin(hint), get_args(hint)
+    if kind in (Union, UnionType):
+        return any(_fits(value, part) for part in parts)
+    if kind is Literal:
+        return value in parts
+    if kind is dict:
+        return isinstance(value, dict) and all(
+            _fits(key, parts[0]) and _fits(item, parts[1]) for key, item in value.items()
+        )
+    if kind is tuple:
+        if not isinstance(value, tuple):
+            return False
+        wanted = parts[:1] * len(value) if parts[1:] == (Ellipsis,) else parts
+        return len(value) == len(wanted) and all(map(_fits, value, wanted))
+    return isinstance(value, int | float if hint is float else hint)
 
 
 def encode_map(density: NDArray[np.float32], dtype: MapType) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import cv2
 import numpy as np
@@ -22,6 +23,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import aam_edge
+from aam_edge import wire
 from aam_edge.config import GazeConfig, load_config
 from aam_edge.crops import Crops, crop_targets
 from aam_edge.errors import UsageError
@@ -101,6 +103,22 @@ def test_message_comes_back_as_it_was_and_others_are_refused() -> None:
     for body in (attention.to_bytes(), b"\x80", b"junk"):
         with pytest.raises(ValueError, match=r"not a crops message|not msgpack|map is expected"):
             Crops.from_bytes(body)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        *({"image": [160]}, {"camera": 0}, {"crops": [3]}, {"capture_ns": "now"}),
+        *({"box": [1, 2, 3]}, {"form": "png"}, {"data": "text"}, {"score": None}),
+    ],
+)
+def test_crops_of_another_type_are_refused(wrong: dict[str, Any]) -> None:
+    frame, attention = seen((40, 40))
+    message = wire.unpack(crop_targets(frame, [attention]).to_bytes())
+    inside = message["crops"][0] if set(wrong) <= set(message["crops"][0]) else message
+    inside |= wrong
+    with pytest.raises(ValueError, match="not a crops message"):
+        Crops.from_bytes(wire.pack(message))
 
 
 def taken(cropper: Cropper, count: int) -> list[Crops]:

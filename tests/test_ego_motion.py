@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from aam_edge.camera_yaml import write_camera_yaml
 from aam_edge.config import Config, EgoConfig, SourceConfig
 from aam_edge.ego.catalog import EgoSources
-from aam_edge.ego.ego_motion import EgoMotion, GyroMotion
+from aam_edge.ego.ego_motion import UNSURE_FRAMES, EgoMotion, GyroMotion
 from aam_edge.ego.gyro import Gyro
 from aam_edge.ego.imu_yaml import ImuMount, read_imu_yaml, write_imu_yaml
 from aam_edge.ego.picture_motion import PictureMotion, checked, normalised
@@ -185,13 +185,11 @@ def test_gyro_gives_the_motion_of_the_picture() -> None:
     gyro = gyro_of(mount, 1.0)
     motion = EgoMotion(GyroMotion(lambda start_ns: gyro, mount, lambda *_: LENS))
     assert largest_error(motion) < 0.05
-    assert motion.unsure == 0
 
 
 def test_picture_alone_gives_the_same_motion() -> None:
     motion = EgoMotion(PictureMotion())
     assert largest_error(motion) < 0.25
-    assert motion.unsure == 0
 
 
 def test_frames_that_went_missing_are_one_larger_motion() -> None:
@@ -224,7 +222,21 @@ def test_picture_that_tells_nothing_is_no_motion(kind: str) -> None:
     for k in range(4):
         image = np.full(size, 90) if kind != "noise" else rng.integers(0, 255, size)
         np.testing.assert_array_equal(motion.update(frame_of(image, k)), np.eye(3))
-    assert motion.unsure == 3
+
+
+def test_motion_that_is_not_known_for_long_is_told_until_it_is_known_again() -> None:
+    sources = EgoSources(EgoConfig(source="picture"), lambda *_: None)
+    motion = sources.of("front")
+    assert motion is not None
+    plain, seen = np.full((240, 320, 3), 90), wall_seen(LENS, wall(), np.eye(3))
+    for k in range(UNSURE_FRAMES):  # the first frame of all has no motion to know
+        motion.update(frame_of(plain, k))
+    assert sources.troubles == []
+    motion.update(frame_of(plain, 30))
+    assert sources.troubles == ["front: the camera's motion is not known for 30 frames"]
+    motion.update(frame_of(seen, 31))
+    motion.update(frame_of(seen, 32))
+    assert sources.troubles == []
 
 
 def test_picture_that_changes_its_size_starts_anew() -> None:
@@ -233,7 +245,6 @@ def test_picture_that_changes_its_size_starts_anew() -> None:
         lens = pinhole((side, side * 3 // 4), side)
         ego = motion.update(frame_of(wall_seen(lens, wall(), np.eye(3)), k))
         np.testing.assert_allclose(ego, np.eye(3))
-    assert motion.unsure == 1
 
 
 def test_hole_of_the_gyro_is_no_motion_and_is_said_once_each_way(

@@ -17,6 +17,7 @@ import pytest
 import zmq
 
 from aam_edge import wire
+from aam_edge.cli.prompt import ask, exchange
 from aam_edge.commands import Command, Commands
 from aam_edge.config import NetConfig, ZmqConfig
 from aam_edge.errors import SinkError, UsageError
@@ -24,7 +25,7 @@ from aam_edge.handshake import Handshake
 from aam_edge.keys import ClientKey, KeyFolder, KeyPair
 from aam_edge.sinks import door
 from aam_edge.sinks.zmq import ControlSocket, ZmqPublisher
-from aam_edge.subscriber import _bodies
+from aam_edge.subscriber import _bodies, subscribe
 
 DEADLINE_S = 15.0
 
@@ -198,6 +199,26 @@ def test_revoked_key_is_cut_off_and_others_go_on(
         stream.step_until("its commands end too", laptop.req_shake.has_failed)
         assert {"cmd": "reset"} not in stream.heard
     assert "zmq.pub: keys have changed, all clients connect anew" in caplog.text
+
+
+def test_client_whose_key_was_revoked_waits_no_longer_than_it_says(
+    stream: Stream, folder: KeyFolder, tmp_path: Path
+) -> None:
+    """ZeroMQ has nobody left to send to then, and a plain `send` would wait for ever."""
+    key = new_key(folder, "laptop")
+    key.write(tmp_path / "laptop.key")
+    folder.revoke("laptop")
+    with zmq.Context() as context, context.socket(zmq.REQ) as req, Handshake(req) as shake:
+        req.setsockopt(zmq.LINGER, 0)
+        key.put_on(req)
+        req.connect(stream.control)
+        stream.step_until("it is hung up on", lambda: not req.poll(0, zmq.POLLOUT))
+        with pytest.raises(SinkError, match="stream hangs up"):
+            exchange(req, shake, stream.control, {"cmd": "status"})
+    with pytest.raises(SinkError, match="stream hangs up"):
+        ask(stream.control, {"cmd": "status"}, tmp_path / "laptop.key")
+    assert not list(subscribe(stream.pub, timeout_s=0.3, key=tmp_path / "laptop.key"))
+    assert not stream.heard
 
 
 def test_new_pair_of_the_server_shuts_old_keys_out(stream: Stream, folder: KeyFolder) -> None:

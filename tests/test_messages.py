@@ -266,6 +266,46 @@ def test_map_that_is_no_health_is_a_value_error() -> None:
             Health.from_bytes(wire.pack(wrong))
 
 
+@given(st.sampled_from(sorted(f.name for f in fields(Health))), anything)
+def test_health_with_one_field_spoilt_is_a_whole_health_or_a_value_error(
+    key: str, value: Any
+) -> None:
+    message = msgpack.unpackb(full_health().to_bytes())
+    with contextlib.suppress(ValueError):
+        health = Health.from_bytes(wire.pack(message | {key: value}))
+        # What programs do with it.
+        "".join([health.trouble, *health.source_state.values(), *health.sinks.values()])
+        "".join(camera.state + camera.maps for camera in health.cameras.values())
+        assert isinstance(sum(health.dropped.values()), int)
+        assert isinstance(health.rate_hz + health.uptime_s + health.rss_bytes, int | float)
+        health.to_bytes()
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"rate_hz": "29"},
+        {"engine": 3},
+        {"rss_bytes": 1.5},
+        {"latency_ms": {"p50": None}},
+        {"dropped": {"mailbox": 0.5}},
+        {"source_state": {"0": 1}},
+        {"sinks": ["zmq"]},
+        {"warnings": "no microphone"},
+        {"warnings": [1]},
+        {"maps": None},
+        {"map_age_s": "0.2"},
+        {"cameras": {"0": {}}},
+        {"cameras": {"0": "live"}},
+        {"cameras": {"0": {"state": 1, "rate_hz": 0.0, "latency_ms": {}, "dropped": 0}}},
+    ],
+)
+def test_health_of_another_type_is_refused(wrong: dict[str, Any]) -> None:
+    message = msgpack.unpackb(full_health().to_bytes())
+    with pytest.raises(ValueError, match="not a health message"):
+        Health.from_bytes(wire.pack(message | wrong))
+
+
 def test_trouble_is_that_no_map_leaves_or_else_the_first_warning() -> None:
     health = full_health()
     assert health.trouble == "no microphone"

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
-import resource
 import threading
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -138,17 +135,6 @@ def test_free_path_counts_from_two(tmp_path: Path) -> None:
         (tmp_path / name).touch()
 
 
-@contextlib.contextmanager
-def full_disk() -> Iterator[None]:
-    """No file grows beyond 100 bytes in here."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (100, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
-
-
 def half(image: Image) -> Image:
     return np.asarray(cv2.resize(image, (32, 24)), np.uint8)
 
@@ -175,12 +161,6 @@ def step_of(*prompts: str, frame: Frame | None = None, begins: bool = False) -> 
     """A step; one that `begins` brings the state that a file can begin with."""
     maps = tuple(attention_of(prompt, index) for index, prompt in enumerate(prompts))
     return Step(Observation(frame or frame_of()), maps, {} if begins else None)
-
-
-def large_step() -> Step:
-    """More than stays in memory, 1 MiB."""
-    noise = np.random.default_rng(0).integers(0, 255, (1200, 1600, 3), np.uint8)
-    return step_of("look", frame=Frame(noise, NOW_NS, "test", 0))
 
 
 def recorded(path: Path, plan: Plan, *items: Item) -> Path:
@@ -274,47 +254,6 @@ def test_step_before_the_beginning_counts_as_lost_and_a_report_does_not(tmp_path
     assert not list(tmp_path.iterdir())
 
 
-def test_disk_that_is_full_at_the_beginning_is_tried_again(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    files = RecordingFiles(tmp_path / "a.mcap", RecordConfig(retry_s=0.0))
-    with full_disk():
-        files.begin({}, plan("test"))
-        assert files.trouble == "cannot write: File too large"
-        for begins in (False, True, True):
-            assert files.wants_new
-            files.write(step_of("look", begins=begins))
-        files.write(Reported(Health.unknown(), NOW_NS))
-        files.tick()
-    assert (files.lost, files.trouble) == (3, "cannot write: File too large")
-    files.write(step_of("look"))  # no file begins in the middle
-    assert files.lost == 4
-    files.write(step_of("look", begins=True))
-    files.close()
-    assert (files.lost, files.trouble) == (4, "")
-    assert len(messages_of(files.path, "/message")) == 1
-    said = [record.getMessage() for record in caplog.records if record.levelname != "INFO"]
-    assert [text.partition(" (")[0] for text in said] == [
-        "recording stops",
-        "recording is back, steps lost: 4",
-    ]
-
-
-def test_disk_that_fills_up_on_the_way_is_left_alone_for_a_while(tmp_path: Path) -> None:
-    files = RecordingFiles(tmp_path / "a.mcap", RecordConfig(retry_s=3600.0))
-    files.begin({}, plan("test"))
-    with full_disk():
-        files.write(large_step())
-        files.tick()
-    assert files.trouble == "cannot write: File too large"
-    assert not files.wants_new  # for an hour
-    files.write(step_of("look", begins=True))
-    assert files.lost >= 1
-    files.close()
-    files.close()
-    assert not files.wants_new
-
-
 def test_each_file_of_a_long_recording_is_whole(tmp_path: Path) -> None:
     path = tmp_path / "a.mcap"
     files = RecordingFiles(path, RecordConfig(max_mb=1))
@@ -333,21 +272,6 @@ def test_each_file_of_a_long_recording_is_whole(tmp_path: Path) -> None:
     assert len(counts) >= 3
     assert sum(counts) == 12
     assert all(count % 2 == 0 for count in counts)  # begun where a state was
-
-
-def test_disk_that_is_full_at_the_end_takes_the_index_alone(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    files = RecordingFiles(tmp_path / "a.mcap", RecordConfig())
-    files.begin({}, plan("test"))
-    files.write(large_step())
-    files.tick()
-    with full_disk():
-        files.close()
-    assert "lacks its index: File too large" in caplog.text
-    with Recording(files.path) as recording:
-        assert not recording.index.is_whole
-    assert len(messages_of(files.path, "/message")) == 1
 
 
 def the_writer() -> threading.Thread:

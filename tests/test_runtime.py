@@ -139,6 +139,14 @@ def test_latency_does_not_grow_when_the_network_is_slower_than_the_camera() -> N
     assert witness.health[-1].dropped["source/0"] > 0
 
 
+def test_health_says_when_the_cameras_own_motion_cannot_be_known() -> None:
+    told = "0: the camera's motion is not known for "
+    with running(FaultyDevice(fps=60), **{"ego.source": "picture"}) as (witness, _):
+        witness.wait_for(
+            lambda: any(w.startswith(told) for h in witness.health for w in h.warnings)
+        )
+
+
 @pytest.mark.parametrize("frames", [1, 7])
 def test_stream_stops_by_itself_after_so_many_frames(frames: int) -> None:
     with running(FaultyDevice(fps=30), frames=frames) as (witness, _):

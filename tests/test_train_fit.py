@@ -198,7 +198,7 @@ def test_checkpoint_of_another_network_is_one_line(
     cases = {
         "checkpoint is of another network": whole | {"network": wide},
         "checkpoint is of another network (": whole | {"config": size},
-        "file is no checkpoint of a run": {"weights": 1},
+        "file is no checkpoint of a fit": {"weights": 1},
         "checkpoint is of another format": whole | {"format": 99},
     }
     for words, content in cases.items():

@@ -18,6 +18,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
+from pathlib import Path
 from typing import Any
 
 import cv2
@@ -28,6 +29,7 @@ from aam_edge.config import Config, load_config
 from aam_edge.engine.catalog import ENGINES, GPU_ENGINES, is_installed
 from aam_edge.engine.package import find_package
 from aam_edge.errors import ModelError
+from aam_edge.heat import ROOT, power_mode
 from aam_edge.messages import Attention, Frame, Health
 from aam_edge.model_api import load
 from aam_edge.process import resident_bytes
@@ -222,15 +224,19 @@ def timed(call: Callable[[], Any], times: int = 200) -> dict[str, float]:
     }
 
 
-def machine() -> dict[str, Any]:
-    """What the figures were measured on."""
-    return {"cpu": processor_name(), "cores": os.cpu_count(), "system": platform.platform()}
+def machine(root: Path = ROOT) -> dict[str, Any]:
+    """What the figures were measured on, with its power mode where the system tells."""
+    found = {"cpu": processor_name(), "cores": os.cpu_count(), "system": platform.platform()}
+    mode = power_mode(root)
+    return found | ({"power": mode} if mode else {})
 
 
 def as_text(result: dict[str, Any]) -> str:
     """The figures as lines of words and numbers."""
     at = result["machine"]
     lines = [f"{at['cpu']}, {at['cores']} cores, {at['system']}"]
+    if "power" in at:
+        lines.append(at["power"])
     lines.append(f"{result['model']}, source 640x480, publishing, one thread for the network")
     for row in result["engines"]:
         lines.append(row["engine"])

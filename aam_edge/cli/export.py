@@ -40,6 +40,7 @@ def run(options: argparse.Namespace) -> int:
     """Exports and says what was written."""
     try:
         package = importlib.import_module("aam_edge.training.package")
+        export = importlib.import_module("aam_edge.training.export")
     except ModuleNotFoundError as problem:
         if (problem.name or "").startswith("aam_edge"):
             raise
@@ -47,7 +48,7 @@ def run(options: argparse.Namespace) -> int:
         raise UsageError("export needs a library", problem.name, todo) from problem
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)  # of libraries that it can do without
     name = options.name or options.checkpoint.absolute().parent.name
-    facts = {} if options.facts is None else package.read_facts(options.facts)
+    facts = {} if options.facts is None else export.read_facts(options.facts)
     written = package.export_checkpoint(
         options.checkpoint, name, options.out, hearing=options.hearing, facts=facts
     )

@@ -20,6 +20,7 @@ from typing import Any
 
 from aam_edge.config import Config
 from aam_edge.errors import SourceError
+from aam_edge.heat import ROOT, Heat, power_mode, zones
 
 BASE_LIBRARIES = (
     "numpy",
@@ -106,8 +107,8 @@ def find_opencv() -> Finding:
     return Finding("library", "OpenCV", words)
 
 
-def find_machine() -> Iterator[Finding]:
-    """System, processor, memory, graphics, display."""
+def find_machine(root: Path = ROOT) -> Iterator[Finding]:
+    """System, processor, its power mode and heat, memory, graphics, display."""
     yield Finding("machine", "Python", f"{platform.python_version()} ({platform.machine()})")
     yield Finding("machine", "system", f"{_system_name()}, kernel {platform.release()}")
     board = _first_line(Path("/proc/device-tree/model"))
@@ -116,6 +117,12 @@ def find_machine() -> Iterator[Finding]:
     cores = usable_cores()
     words = f"{processor_name()}, {cores} cores"
     yield Finding("machine", "processor", words, data={"cores": cores})
+    if mode := power_mode(root):
+        yield Finding("machine", "power", mode)
+    heat = [f"{name} {degrees:.0f} °C" for name, degrees, _ in zones(root)]
+    if heat:
+        slowed = Heat(root).look()
+        yield Finding("machine", "heat", slowed or ", ".join(heat), is_fault=bool(slowed))
     memory_bytes = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     words = f"{memory_bytes / 2**30:.1f} GiB"
     yield Finding("machine", "memory", words, data={"memory_bytes": memory_bytes})

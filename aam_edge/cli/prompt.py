@@ -68,24 +68,33 @@ def ask(endpoint: str, command: dict[str, Any], key: Path | None = None) -> dict
         socket.setsockopt(zmq.LINGER, 0)
         if known is not None:
             known.put_on(socket)
-        socket.setsockopt(zmq.RCVTIMEO, TIMEOUT_MS)
         try:
             socket.connect(endpoint)
         except zmq.ZMQError as problem:
             raise UsageError(
                 "endpoint is wrong", endpoint, "write it as tcp://127.0.0.1:5561"
             ) from problem
+        return exchange(socket, shake, endpoint, command)
+
+
+def exchange(
+    socket: zmq.Socket[bytes], shake: Handshake, endpoint: str, command: dict[str, Any]
+) -> dict[str, Any]:
+    """The answer on a REQ socket that is connected; SinkError if none comes in time."""
+    # Sending may wait too: whom the stream hangs up on, ZeroMQ has nobody to send to.
+    socket.setsockopt(zmq.SNDTIMEO, TIMEOUT_MS)
+    socket.setsockopt(zmq.RCVTIMEO, TIMEOUT_MS)
+    try:
         socket.send(wire.pack(command))
-        try:
-            return wire.unpack(socket.recv())
-        except zmq.Again as problem:
-            if shake.has_failed():
-                todo = "give --key FILE that aam-edge keys new made there, and is allowed there"
-                raise SinkError("stream hangs up", endpoint, todo) from problem
-            raise SinkError(
-                "no stream answers", endpoint, "start aam-edge or give its --control"
-            ) from problem
-        except ValueError as problem:
-            raise SinkError(
-                "something else answers", endpoint, "give the --control of aam-edge"
-            ) from problem
+        return wire.unpack(socket.recv())
+    except zmq.Again as problem:
+        if shake.has_failed():
+            todo = "give --key FILE that aam-edge keys new made there, and is allowed there"
+            raise SinkError("stream hangs up", endpoint, todo) from problem
+        raise SinkError(
+            "no stream answers", endpoint, "start aam-edge or give its --control"
+        ) from problem
+    except ValueError as problem:
+        raise SinkError(
+            "something else answers", endpoint, "give the --control of aam-edge"
+        ) from problem

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from aam_edge.camera_yaml import ANY_CAMERA, by_camera
 from aam_edge.config import EgoConfig
-from aam_edge.ego.ego_motion import EgoMotion, GyroFrom, GyroMotion, Lens
+from aam_edge.ego.ego_motion import EgoMotion, GyroFrom, GyroMotion, Lens, Motion
 from aam_edge.ego.gyro import Gyro, Rate
 from aam_edge.ego.gyro_log import GyroLog, read_gyro_log
 from aam_edge.ego.imu_yaml import ImuMount, read_imu_yaml
@@ -41,6 +41,7 @@ class EgoSources:
             bridge: where rosbridge is, for a gyro on a topic.
         """
         self._config, self._lens = config, lens
+        self._motions: dict[str, EgoMotion] = {}
         self._mounts: dict[str, ImuMount] = {}
         self._listener: RosGyro | None = None
         self._taken_ns = 0
@@ -79,9 +80,10 @@ class EgoSources:
 
     @property
     def troubles(self) -> list[str]:
-        """What is wrong with a live gyro, for health."""
-        trouble = "" if self._listener is None else self._listener.trouble()
-        return [trouble] if trouble else []
+        """What is wrong with a live gyro, and whose motion is not known, for health."""
+        gyro = "" if self._listener is None else self._listener.trouble()
+        told = [f"{name}: {it.trouble}" for name, it in self._motions.items() if it.trouble]
+        return [gyro, *told] if gyro else told
 
     def close(self) -> None:
         """Leaves the bridge; twice is fine."""
@@ -90,12 +92,14 @@ class EgoSources:
 
     def of(self, camera: str) -> EgoMotion | None:
         """The motion of a camera; None where none is asked for, or its gyro has no known place."""
-        if self._config.source == "picture":
-            return EgoMotion(PictureMotion())
-        mount = self._mounts.get(camera, self._mounts.get(ANY_CAMERA))
-        if mount is None or self._gyro_from is None:
-            return None
-        return EgoMotion(GyroMotion(self._gyro_from, mount, self._lens))
+        motion: Motion = PictureMotion()
+        if self._config.source != "picture":
+            mount = self._mounts.get(camera, self._mounts.get(ANY_CAMERA))
+            if mount is None or self._gyro_from is None:
+                return None
+            motion = GyroMotion(self._gyro_from, mount, self._lens)
+        self._motions[camera] = EgoMotion(motion)
+        return self._motions[camera]
 
 
 def read_gyro(path: Path) -> GyroLog:

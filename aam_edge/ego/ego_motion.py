@@ -30,6 +30,10 @@ GyroFrom = Callable[[int], Gyro]
 """Stamp of the first frame to the gyro: `GyroLog.gyro`, or a live one whatever the stamp."""
 
 
+UNSURE_FRAMES = 30
+"""So many in a row are told: a plain wall may fill a picture for a moment."""
+
+
 class Motion(Protocol):
     """One way to know how a camera moved."""
 
@@ -43,15 +47,21 @@ class EgoMotion:
     def __init__(self, motion: Motion) -> None:
         self._motion = motion
         self._is_first = True
-        self.unsure = 0
-        """Frames after the first whose motion is not known."""
+        self._unsure = 0
 
     def update(self, frame: Frame) -> NDArray[np.float32]:
         """The motion since the last frame that was given here."""
         ego = self._motion.update(frame)
-        self.unsure += ego is None and not self._is_first
+        self._unsure = self._unsure + (not self._is_first) if ego is None else 0
         self._is_first = False
         return (np.eye(3) if ego is None else ego).astype(np.float32)
+
+    @property
+    def trouble(self) -> str:
+        """For health, that the motion has not been known for a while; empty while it is."""
+        if self._unsure < UNSURE_FRAMES:
+            return ""
+        return f"the camera's motion is not known for {self._unsure} frames"
 
 
 class GyroMotion:

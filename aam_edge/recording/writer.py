@@ -13,6 +13,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+from mcap.opcode import Opcode
 from mcap.writer import CompressionType, Writer
 
 import aam_edge
@@ -33,6 +34,8 @@ class WholeFile:
     def __init__(self, path: Path):
         self._file = io.FileIO(path, "xb")
         self._end = 0
+        self.chunks = 0
+        """That lie in it whole; `mcap.writer` gives each in a write of its own."""
 
     def write(self, data: bytes) -> int:
         """Writes all or nothing; raises OSError."""
@@ -45,6 +48,7 @@ class WholeFile:
             self._file.truncate()
             raise
         self._end += len(data)
+        self.chunks += data[:1] == bytes([Opcode.CHUNK])
         return len(data)
 
     def tell(self) -> int:
@@ -91,6 +95,11 @@ class RecordingFile:
     def size_bytes(self) -> int:
         """What lies in the file, the chunk in memory not counted."""
         return self._file.tell()
+
+    @property
+    def chunks(self) -> int:
+        """Written so far: what was added since the last one is in memory alone."""
+        return self._file.chunks
 
     def attach(self, name: str, media_type: str, data: bytes, time_ns: int) -> None:
         """Puts a whole file in, after all that was written before."""

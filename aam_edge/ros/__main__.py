@@ -7,28 +7,23 @@ import runpy
 import sys
 from pathlib import Path
 
-from aam_edge.errors import AamEdgeError
+from aam_edge.errors import exit_code_of
 from aam_edge.ros.install import install
 from aam_edge.ros.transport import DEFAULT_URL
 
 
-def main() -> int:
+def main() -> None:
     """Runs the script as `__main__`, with the arguments behind it."""
     parser = argparse.ArgumentParser(prog="python -m aam_edge.ros", description=__doc__)
     parser.add_argument("--url", default=DEFAULT_URL, help="where rosbridge is (%(default)s)")
     parser.add_argument("script", type=Path, help="a node written for rclpy")
     parser.add_argument("arguments", nargs=argparse.REMAINDER, help="its own")
     options = parser.parse_args()
-    try:
-        install(options.url)
-        sys.argv = [str(options.script), *options.arguments]
-        sys.path[0] = str(options.script.parent)
-        runpy.run_path(str(options.script), run_name="__main__")
-    except AamEdgeError as problem:
-        sys.stderr.write(f"aam-edge: {problem}\n")
-        return problem.exit_code
-    return 0
+    install(options.url)
+    sys.argv = [str(options.script), *options.arguments]
+    sys.path[0] = str(options.script.parent)
+    runpy.run_path(str(options.script), run_name="__main__")
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(exit_code_of(main))

@@ -38,10 +38,13 @@ class RecordingFiles:
         """The file that is written, or was last."""
         self._steps: StepWriter | None = None
         self.lost = 0
-        """Steps that could not be written."""
+        """Steps that could not be written, those of a chunk that never reached the disk too."""
         self.trouble = ""
         """What is wrong, empty if nothing is."""
         self._lost_before = 0
+        self._in_memory = 0
+        """Steps of the chunk that is not written yet."""
+        self._chunks = 0
         self._retry_at_s = 0.0
         self._begun_s = time.monotonic()
 
@@ -71,7 +74,9 @@ class RecordingFiles:
             if isinstance(item, Step) and item.state is not None and self.wants_new:
                 self._next_file()
             if self._steps is not None:
-                self._steps.write(item)
+                self._steps.write(item)  # a state ends the chunk before it
+                self._see_chunks()
+                self._in_memory += is_step
                 return
         except OSError as problem:
             self._fail(problem)
@@ -82,18 +87,24 @@ class RecordingFiles:
         if self._file is not None:
             try:
                 self._file.tick()
+                self._see_chunks()
             except OSError as problem:
                 self._fail(problem)
 
     def close(self) -> None:
         """Ends the file; twice is fine."""
-        file, self._file, self._steps = self._file, None, None
         self._retry_at_s = float("inf")
-        if file is not None:
+        if self._file is not None:
             try:
-                file.close()
+                self._file.close()
             except OSError as problem:
-                logger.error("recording %s lacks its index: %s", file.path, problem.strerror)
+                count = self._lose_memory()
+                what = f"its index and {count} steps" if count else "its index"
+                logger.error("recording %s lacks %s: %s", self.path, what, problem.strerror)
+        elif self.lost > self._lost_before:
+            logger.warning("recording has ended, steps lost: %d", self.lost - self._lost_before)
+            self._lost_before = self.lost
+        self._file = self._steps = None
 
     def discard(self) -> None:
         """Takes the first file away again, in which nothing is yet."""
@@ -111,31 +122,43 @@ class RecordingFiles:
         self._begun_s = time.monotonic()
 
     def _next_file(self) -> None:
-        old, self._file, self._steps = self._file, None, None
-        if old is not None:
-            old.close()
+        if self._file is not None:
+            self._file.close()
         self._file = RecordingFile(free_path(self._wanted))
         self.path = self._file.path
+        self._in_memory = self._chunks = 0
         self._begin_file()
         logger.info("recording goes on in %s", self.path)
         if self.trouble:
             logger.warning("recording is back, steps lost: %d", self.lost - self._lost_before)
-        self.trouble = ""
+        self.trouble, self._lost_before = "", self.lost
+
+    def _see_chunks(self) -> None:
+        """Steps whose chunk has been written are safe."""
+        if self._file is not None and self._file.chunks != self._chunks:
+            self._chunks, self._in_memory = self._file.chunks, 0
+
+    def _lose_memory(self) -> int:
+        """Counts the steps that were in memory alone when a file failed."""
+        self._see_chunks()
+        count, self._in_memory = self._in_memory, 0
+        self.lost += count
+        return count
 
     def _fail(self, problem: OSError) -> None:
         """Gives the file up; it is whole up to its last record."""
         self._retry_at_s = time.monotonic() + self._config.retry_s
         if not self.trouble:
-            self._lost_before = self.lost
             self.trouble = f"cannot write: {problem.strerror}"
             logger.error(
                 "recording stops (%s: %s): the stream goes on; make room",
                 self.path,
                 problem.strerror,
             )
-        file, self._file, self._steps = self._file, None, None
-        if file is not None:
-            file.abandon()
+        self._lose_memory()
+        if self._file is not None:
+            self._file.abandon()
+        self._file = self._steps = None
 
 
 def free_path(wanted: Path) -> Path:

@@ -9,15 +9,22 @@ seed, or `--start` from the same checkpoint.
 from __future__ import annotations
 
 import argparse
+import sys
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
+from aam_edge.errors import exit_code_of
+from aam_edge.training.run import checkpoint
+
 
 def average_weights(checkpoints: list[Path]) -> dict[str, Tensor]:
     """Each tensor's mean over the runs' own averages."""
-    runs = [torch.load(path, weights_only=True)["average"] for path in checkpoints]
+    runs = [checkpoint.read(path)["average"] for path in checkpoints]
+    todo = "give runs that began with the same weights"
+    for run, path in zip(runs, checkpoints, strict=True):
+        checkpoint.fitted(run, runs[0], path, todo)
     return {name: torch.stack([run[name] for run in runs]).mean(0) for name in runs[0]}
 
 
@@ -27,10 +34,10 @@ def main() -> None:
     parser.add_argument("checkpoints", type=Path, nargs="+")
     parser.add_argument("--out", type=Path, required=True)
     options = parser.parse_args()
-    epochs = max(torch.load(p, weights_only=True)["epoch"] for p in options.checkpoints)
+    epochs = max(checkpoint.read(path).get("epoch", 0) for path in options.checkpoints)
     weights = average_weights(options.checkpoints)
-    torch.save({"average": weights, "epoch": epochs}, options.out)
+    checkpoint.write(options.out, {"average": weights, "epoch": epochs})
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(exit_code_of(main))

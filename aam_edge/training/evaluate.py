@@ -25,6 +25,7 @@ from aam_edge.engine.catalog import open_backend, open_text
 from aam_edge.engine.package import find_package
 from aam_edge.engine.session import Session
 from aam_edge.engine.size import input_size
+from aam_edge.errors import exit_code_of
 from aam_edge.messages import Frame, Image, Observation
 from aam_edge.model.native.network import NativeNetwork
 from aam_edge.prompts import FREE_VIEWING
@@ -123,4 +124,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(exit_code_of(main))

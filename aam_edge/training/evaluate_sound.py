@@ -19,8 +19,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from aam_edge.errors import exit_code_of
 from aam_edge.model.native.hearing import Hearing, initial_memory
-from aam_edge.training.fit_sound import Batch, collate, hear, total_variation
+from aam_edge.training.fit_sound import Batch, collate, hear, read_hearing, total_variation
 from aam_edge.training.sound_pictures import Material, read_material
 from aam_edge.training.sound_scenes import Kind, draw_scene
 
@@ -122,11 +123,10 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(1)
     cv2.setNumThreads(1)
-    hearing = Hearing()
-    hearing.load_state_dict(torch.load(options.weights, weights_only=True))
+    hearing = read_hearing(options.weights)
     material = read_material(options.photos, options.clips)
     sys.stdout.write(json.dumps(figures(hearing, options.scenes, material), indent=1) + "\n")
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(exit_code_of(main))

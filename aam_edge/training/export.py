@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from torch import Tensor
 from torch.export import Dim
 
 from aam_edge.engine.package import FORMAT, LOOK, file_hash, find_package
-from aam_edge.errors import ModelError
+from aam_edge.errors import DataError, exit_code_of
 from aam_edge.model.native.network import (
     MAP_STRIDE,
     Moment,
@@ -37,7 +38,7 @@ from aam_edge.model.native.sizes import (
     size_of,
 )
 from aam_edge.model.native.step_graph import LookGraph, StepGraph
-from aam_edge.model.released.files import DAMAGED, read_saved
+from aam_edge.training.run import checkpoint as saved
 
 OPSET = 20
 INPUTS = (*Moment._fields, *State._fields)
@@ -231,36 +232,27 @@ def assembled(checkpoint: Path, hearing: Path | None) -> NativeNetwork:
     Raises:
         ModelError: a file is not there, is broken, or is of another network.
     """
-    whole = read_tensors(checkpoint)
-    if "average" not in whole:
-        raise ModelError("file is no checkpoint of a fit", checkpoint, "give last.pt of a fit")
+    whole = saved.read(checkpoint)
     network = NativeNetwork().eval()
     weights = dict(whole["average"])
     weights |= {f"fpd.{name}": number for name, number in network.fpd.state_dict().items()}
     if hearing is not None:
-        weights |= {f"hearing.{name}": tensor for name, tensor in read_tensors(hearing).items()}
-    own = network.state_dict()
-    wrong = [n for n, w in own.items() if n not in weights or weights[n].shape != w.shape]
-    wrong += [name for name in weights if name not in own]
-    if wrong:
-        value = f"{checkpoint}: {len(wrong)} tensors do not fit, first {wrong[0]}"
-        todo = "export it with the version of aam-edge that made it"
-        raise ModelError("checkpoint is of another network", value, todo)
-    network.load_state_dict(weights)
+        heard = saved.read_named(hearing)
+        weights |= {f"hearing.{name}": tensor for name, tensor in heard.items()}
+    todo = "export it with the version of aam-edge that made it"
+    network.load_state_dict(saved.fitted(weights, network.state_dict(), checkpoint, todo))
     return network
 
 
-def read_tensors(path: Path) -> dict[str, Any]:
-    """What torch.save wrote; ModelError where it is not there or broken."""
+def read_facts(path: Path) -> dict[str, Any]:
+    """JSON for the manifest; DataError where it is none."""
     try:
-        whole = read_saved(path)
-    except FileNotFoundError as problem:
-        raise ModelError("checkpoint is not there", path, "check the path") from problem
-    except DAMAGED as problem:
-        raise ModelError("checkpoint cannot be read", path, "give another file") from problem
-    if not isinstance(whole, dict):
-        raise ModelError("file is no checkpoint of a fit", path, "give last.pt of a fit")
-    return whole
+        facts = json.loads(path.read_text())
+    except (OSError, ValueError) as problem:
+        raise DataError("facts cannot be read", path, "give a JSON object") from problem
+    if not isinstance(facts, dict):
+        raise DataError("facts are no JSON object", path, 'write {"version": "1.0"}')
+    return facts
 
 
 def main() -> None:
@@ -284,9 +276,9 @@ def main() -> None:
     network = assembled(options.checkpoint, options.hearing)
     facts = {"follows_prompts": True, "uses_sound": options.hearing is not None}
     if options.facts:
-        facts |= json.loads(options.facts.read_text())
+        facts |= read_facts(options.facts)
     export_network(network, options.name, options.out, facts, looks=options.looks)
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(exit_code_of(main))

@@ -13,6 +13,7 @@ import argparse
 import json
 import logging
 import math
+import sys
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -25,6 +26,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from aam_edge.errors import ModelError, SinkError, exit_code_of
 from aam_edge.model.native import flow
 from aam_edge.model.native.hearing import (
     CELL,
@@ -34,6 +36,8 @@ from aam_edge.model.native.hearing import (
     add_evidence,
     initial_memory,
 )
+from aam_edge.model.released.files import DAMAGED
+from aam_edge.training.run import checkpoint
 from aam_edge.training.sound_pictures import Material, read_material
 from aam_edge.training.sound_scenes import Scene, draw_scene
 
@@ -247,18 +251,28 @@ class SoundFitting:
             "optimiser": self.optimiser.state_dict(),
             "schedule": self.schedule.state_dict(),
         }
-        for path, content in ((out, whole["hearing"]), (out.with_suffix(".last"), whole)):
-            part = path.with_suffix(".part")
-            torch.save(content, part)
-            part.replace(path)
+        checkpoint.write(out, self.hearing.state_dict())
+        checkpoint.write(out.with_suffix(".last"), whole)
 
-    def restore(self, checkpoint: Path) -> None:
-        """Goes on where `save` left off."""
-        whole = torch.load(checkpoint, weights_only=True)
-        self.steps = whole["steps"]
-        self.hearing.load_state_dict(whole["hearing"])
-        self.optimiser.load_state_dict(whole["optimiser"])
-        self.schedule.load_state_dict(whole["schedule"])
+    def restore(self, path: Path) -> None:
+        """Goes on where `save` left off; ModelError where that is something else."""
+        whole = checkpoint.read_named(path)
+        try:
+            self.steps = int(whole["steps"])
+            self.hearing.load_state_dict(whole["hearing"])
+            self.optimiser.load_state_dict(whole["optimiser"])
+            self.schedule.load_state_dict(whole["schedule"])
+        except DAMAGED as problem:
+            todo = "give another --out, or remove it to begin anew"
+            raise ModelError("checkpoint is of another fit", path, todo) from problem
+
+
+def read_hearing(path: Path) -> Hearing:
+    """Weights that a fit wrote; ModelError where they are not there, broken, or others."""
+    hearing, todo = Hearing(), "give what fit_sound wrote"
+    state = checkpoint.fitted(checkpoint.read_named(path), hearing.state_dict(), path, todo)
+    hearing.load_state_dict(state)
+    return hearing
 
 
 def fit(
@@ -271,11 +285,14 @@ def fit(
     """Runs or continues a fit, from another one's weights if given; the log is `out` as .jsonl."""
     fitting = SoundFitting(config, material)
     if start:
-        fitting.hearing.load_state_dict(torch.load(start, weights_only=True))
-    checkpoint = out.with_suffix(".last")
-    if checkpoint.exists():
-        fitting.restore(checkpoint)
-    out.parent.mkdir(parents=True, exist_ok=True)
+        fitting.hearing.load_state_dict(read_hearing(start).state_dict())
+    last = out.with_suffix(".last")
+    if last.exists():
+        fitting.restore(last)
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as problem:
+        raise SinkError("folder cannot be made", out.parent, "choose another --out") from problem
     while fitting.steps < config.steps:
         began, losses = time.monotonic(), list[float]()
         while len(losses) < save_every and fitting.steps < config.steps:
@@ -314,4 +331,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(exit_code_of(main))

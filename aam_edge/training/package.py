@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 import tempfile
 from dataclasses import dataclass
@@ -14,7 +13,7 @@ import numpy as np
 from aam_edge.engine.catalog import open_backend, open_text
 from aam_edge.engine.package import Package, find_package
 from aam_edge.engine.session import Session
-from aam_edge.errors import DataError, ModelError, SinkError, UsageError
+from aam_edge.errors import ModelError, SinkError, UsageError
 from aam_edge.messages import Frame, Observation
 from aam_edge.training.card import BEGIN, END
 from aam_edge.training.export import assembled, export_network
@@ -121,14 +120,3 @@ def card_text(package: Package, parameters: int, checkpoint: str) -> str:
 Not measured yet: aam-edge evaluate SET --model {package.name}.safetensors --card {package.name}.md
 {END}
 """
-
-
-def read_facts(path: Path) -> dict[str, Any]:
-    """JSON for the manifest; DataError where it is none."""
-    try:
-        facts = json.loads(path.read_text())
-    except (OSError, ValueError) as problem:
-        raise DataError("facts cannot be read", path, "give a JSON object") from problem
-    if not isinstance(facts, dict):
-        raise DataError("facts are no JSON object", path, 'write {"version": "1.0"}')
-    return facts

@@ -78,10 +78,12 @@ class Thing:
 
 
 def read_material(photos: Path | None, clips: Sequence[Path] = (), most: int = 600) -> Material:
-    """Up to so many .jpg of a folder, and clips."""
+    """Up to so many .jpg of a folder, and clips; DataError where there are none, or no clip."""
     paths = sorted(photos.glob("*.jpg"))[:most] if photos else []
     found = [cv2.imread(str(path), cv2.IMREAD_GRAYSCALE) for path in paths]
     pictures = [np.asarray(image, np.uint8) for image in found if image is not None]
+    if photos and not pictures:
+        raise DataError("folder has no .jpg that can be read", photos, "check the path")
     return Material(pictures, [_read_clip(path) for path in clips])
 
 

@@ -70,11 +70,11 @@ def malicious_checkpoints(mark: Path, folder: Path) -> list[Path]:
 def test_code_in_a_checkpoint_is_never_run(mark: Path, tmp_path: Path) -> None:
     paths = malicious_checkpoints(mark, tmp_path)
     from aam_edge.model.released.files import read_weights
-    from aam_edge.training.export import read_tensors
-    from aam_edge.training.run.networks import read_checkpoint
+    from aam_edge.training.run.checkpoint import read as read_checkpoint
+    from aam_edge.training.run.checkpoint import read_named
 
     for path in paths:
-        for read in (read_weights, read_checkpoint, read_tensors):
+        for read in (read_weights, read_checkpoint, read_named):
             with pytest.raises(ModelError):
                 read(path)
     assert not mark.exists()

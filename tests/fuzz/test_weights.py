@@ -22,7 +22,7 @@ from aam_edge.engine.onnx import OnnxBackend
 from aam_edge.engine.package import FORMAT, Package, file_hash, find_package
 from aam_edge.engine.weights import read_header, show_weights
 from aam_edge.model.released.files import read_weights
-from aam_edge.training.run.networks import read_checkpoint
+from aam_edge.training.run.checkpoint import read as read_checkpoint
 from tests.fuzz.attack import Door, attack, replayed, stands, times
 from tests.fuzz.mutation import bytes_like, json_like, tree_like
 

@@ -14,6 +14,7 @@ scores      the validations so far
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from io import FileIO
 from pathlib import Path
@@ -23,6 +24,7 @@ import torch
 from torch import Tensor
 
 from aam_edge.errors import DataError, ModelError
+from aam_edge.model.released.files import DAMAGED, read_saved
 
 FORMAT = 1
 NEEDED = ("format", "config", "epoch", "step", "steps", "network", "average", "optimiser")
@@ -92,6 +94,33 @@ class _Patient:
             raise self._problem
 
 
+def read_named(path: Path) -> dict[str, Any]:
+    """What torch.save wrote, by names; ModelError where it is not there, broken, or without."""
+    try:
+        whole = read_saved(path)
+    except FileNotFoundError as problem:
+        raise ModelError("checkpoint is not there", path, "check the path") from problem
+    except DAMAGED as problem:
+        todo = "restore it, give another, or remove it to begin anew"
+        raise ModelError("checkpoint cannot be read", path, todo) from problem
+    if not isinstance(whole, dict):
+        raise no_checkpoint(path)
+    return whole
+
+
+def read(path: Path) -> dict[str, Any]:
+    """The same of what a run wrote: there are weights in it, as `average`."""
+    whole = read_named(path)
+    if not isinstance(whole.get("average"), dict):
+        raise no_checkpoint(path)
+    return whole
+
+
+def no_checkpoint(path: Path) -> ModelError:
+    """The one line for a file of something else."""
+    return ModelError("file is no checkpoint of a fit", path, "give last.pt of a fit")
+
+
 def check(whole: dict[str, Any], size: str, path: Path) -> None:
     """ModelError where a run cannot go on from it."""
     lacking = [key for key in NEEDED if key not in whole]
@@ -108,12 +137,17 @@ def check(whole: dict[str, Any], size: str, path: Path) -> None:
         raise ModelError("checkpoint is of another network", value, todo)
 
 
-def fitted(state: dict[str, Tensor], own: dict[str, Tensor], path: Path) -> dict[str, Tensor]:
-    """The state, if it has just the tensors that the network has."""
-    wrong = [name for name in own if name not in state or state[name].shape != own[name].shape]
+def fitted(
+    state: Mapping[str, Any], own: Mapping[str, Tensor], path: Path, todo: str
+) -> dict[str, Tensor]:
+    """The state, if it has just the tensors that the network has; else ModelError."""
+    wrong = [name for name, tensor in own.items() if not _is_like(state.get(name), tensor)]
     wrong += [name for name in state if name not in own]
     if wrong:
-        value = f"{path}: {len(wrong)} tensors, first {wrong[0]}"
-        todo = "set model and lora as in its run, or give another out"
+        value = f"{path}: {len(wrong)} tensors do not fit, first {wrong[0]}"
         raise ModelError("checkpoint is of another network", value, todo)
-    return state
+    return dict(state)
+
+
+def _is_like(value: object, own: Tensor) -> bool:
+    return isinstance(value, Tensor) and value.shape == own.shape

@@ -24,6 +24,7 @@ from aam_edge.model.released.stored import find_stored
 from aam_edge.training.batch import Embed
 from aam_edge.training.hae import point_anchor
 from aam_edge.training.lora import add_lora
+from aam_edge.training.run import checkpoint
 from aam_edge.training.run.settings import ModelConfig, RunConfig
 
 logger = logging.getLogger(__name__)
@@ -104,23 +105,9 @@ def _load_body(network: NativeNetwork, path: Path) -> None:
 def read_weights(name: str) -> dict[str, Tensor]:
     """Tensors of a packaged network, a .safetensors of one, or a checkpoint's average (.pt)."""
     if Path(name).suffix == ".pt":
-        return dict(read_checkpoint(Path(name))["average"])
+        return dict(checkpoint.read(Path(name))["average"])
     tensors = find_package(name).tensors
     return {key: tensor.float() for key, tensor in load_file(tensors).items()}
-
-
-def read_checkpoint(path: Path) -> dict[str, Any]:
-    """What a run wrote; ModelError where it is not there or broken."""
-    try:
-        whole = read_saved(path)
-    except FileNotFoundError as problem:
-        raise ModelError("checkpoint is not there", path, "check the path") from problem
-    except DAMAGED as problem:
-        todo = "remove it to begin anew, or restore it"
-        raise ModelError("checkpoint cannot be read", path, todo) from problem
-    if not isinstance(whole, dict) or "average" not in whole:
-        raise ModelError("file is no checkpoint of a run", path, "give last.pt of a run")
-    return whole
 
 
 def take(network: NativeNetwork, weights: dict[str, Tensor], name: str) -> list[str]:

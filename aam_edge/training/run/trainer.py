@@ -31,7 +31,7 @@ from aam_edge.training.run.drawing import Drawer, Drawn, load
 from aam_edge.training.run.fabric import Processes, bare
 from aam_edge.training.run.history import History
 from aam_edge.training.run.material import read_held, read_material
-from aam_edge.training.run.networks import begun, build, read_checkpoint, read_weights, take
+from aam_edge.training.run.networks import begun, build, read_weights, take
 from aam_edge.training.run.optimise import Average, Schedule, groups_of
 from aam_edge.training.run.plan import Plan, Share
 from aam_edge.training.run.report import Report
@@ -126,7 +126,7 @@ class Trainer:
             return None
         size = self.config.model.size
         if Path(name).suffix == ".pt":
-            told = read_checkpoint(Path(name)).get("config", {})
+            told = checkpoint.read(Path(name)).get("config", {})
             size = told.get("model", {}).get("size", size)
         teacher = build(_resized(self.config, size).model)
         take(teacher, read_weights(name), name)
@@ -294,10 +294,11 @@ class Trainer:
         if not path.exists():
             self.history.begin(0)
             return
-        whole = read_checkpoint(path)
+        whole = checkpoint.read(path)
         checkpoint.check(whole, self.config.model.size, path)
         own = _network(self.student).state_dict()
-        state = checkpoint.fitted(whole["network"], dict(own), path)
+        todo = "set model and lora as in its run, or give another out"
+        state = checkpoint.fitted(whole["network"], own, path, todo)
         follower = whole.get("follower", whole["average"])
         self.processes.load_network(self.student, _with_prefix(follower))
         self.average.take()
