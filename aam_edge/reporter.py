@@ -2,7 +2,8 @@
 
 The loop tells it how things are. A thread of its own steps in when the loop does not come by, since
 it is then that health matters: it opens a camera, or is stuck in the network or in a sink. The
-figures are then the last ones, but for those that can be had without the loop.
+figures are then the last ones, but for those that can be had without the loop. Once a minute the
+thread gives unused memory back.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from aam_edge.messages import Health
+from aam_edge.process import give_back_memory
 from aam_edge.pulse import OK, Pulse
 from aam_edge.sinks.sink import Sink
 
@@ -24,6 +26,7 @@ LOOK_S = 0.1
 PATIENCE_S = 0.3
 """How late the loop may be before the thread reports in its place."""
 CLOSE_S = 0.2
+MEMORY_S = 60.0
 
 
 class Reporter:
@@ -70,9 +73,13 @@ class Reporter:
 
     def _watch(self) -> None:
         """The thread's body."""
+        memory_s = time.monotonic() + MEMORY_S
         try:
             while not self._is_closed.wait(LOOK_S):
                 now_s = time.monotonic()
+                if now_s >= memory_s:
+                    give_back_memory()
+                    memory_s = now_s + MEMORY_S
                 if now_s - self._seen_s < PATIENCE_S:
                     continue
                 if now_s >= self._next_s + PATIENCE_S or self._has_turned():
