@@ -132,8 +132,9 @@ def _convert(key: str, value: Any, hint: Any) -> Any:
             return None
         hint = next(h for h in typing.get_args(hint) if h is not type(None))
     if typing.get_origin(hint) is Literal:
-        if value in typing.get_args(hint):
-            return value
+        for choice in typing.get_args(hint):
+            if str(value) == choice:  # 32 is a number to YAML
+                return choice
         choices = " or ".join(map(str, typing.get_args(hint)))
         raise UsageError("setting has no such value", f"{key}={value}", f"give {choices}")
     if typing.get_origin(hint) is tuple:

@@ -82,7 +82,7 @@ def session(tmp_path_factory: pytest.TempPathFactory) -> onnxruntime.InferenceSe
 
 
 @pytest.mark.slow  # the exporter takes 40 s
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(900)
 @pytest.mark.parametrize("shape", [(1, 1, 48, 64), (1, 2, 48, 64), (2, 1, 32, 72)])
 def test_exported_filter_gives_the_same_numbers(
     session: onnxruntime.InferenceSession, shape: tuple[int, int, int, int]

@@ -200,7 +200,7 @@ def test_its_visual_encoder_can_be_exported(network: NativeNetwork) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(900)
 @pytest.mark.filterwarnings("ignore:.*LeafSpec:FutureWarning")  # torch's exporter uses it itself
 def test_onnx_engines_run_an_exported_one(tmp_path: Path, moving_frame: Frames) -> None:
     pytest.importorskip("onnxscript", reason="needs the extra [train]")

@@ -112,7 +112,7 @@ def test_what_was_done_counts_for_the_same_inputs_and_settings_alone(inputs: lis
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(900)
 def test_local_ray_with_two_workers_gives_the_bytes_of_the_plain_run(
     inputs: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -93,7 +93,7 @@ def test_commands_are_said_and_understood(root: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(900)
 def test_slice_is_labelled_and_what_is_done_is_not_done_again(root: Path) -> None:
     """Slow: six starts of Python. The step behind fails at once: its start is no network."""
     out = root.parent / "out"

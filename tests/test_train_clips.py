@@ -160,14 +160,14 @@ def test_spans_go_on_from_each_other_and_stop_gradients() -> None:
     clip, config = batch_of(4)
     batch = collate_clips([clip], config.frames, EMBED)
     learner, lesson = student(), Lesson()
-    whole = learner(batch, lesson)
+    whole = learner.teach(batch, lesson)
     first, second = batch.spans(2)
-    one = learner(first, lesson)
-    two = learner(second, lesson, None, one.state)
+    one = learner.teach(first, lesson)
+    two = learner.teach(second, lesson, None, one.state)
     torch.testing.assert_close((one.loss + two.loss) / 2, whole.loss, atol=1e-5, rtol=1e-5)
     assert one.state is not None
     assert not any(tensor.requires_grad for tensor in one.state)
-    fresh = learner(second, lesson)
+    fresh = learner.teach(second, lesson)
     assert abs(float((fresh.loss - two.loss).detach())) > 1e-4  # the state says something
 
 
@@ -176,12 +176,12 @@ def test_gradients_go_back_through_the_filter() -> None:
     batch = collate_clips([clip], config.frames, EMBED)
     batch.weight[:, :2] = 0  # only the last frame teaches
     learner = student()
-    learner(batch, Lesson()).loss.backward()
+    learner.teach(batch, Lesson()).loss.backward()
     through = learner.network.decoder.head.weight.grad
     learner.zero_grad()
     *_, last = batch.spans(2)
-    before = learner(next(iter(batch.spans(2))), Lesson()).state
-    learner(last, Lesson(), None, before).loss.backward()
+    before = learner.teach(next(iter(batch.spans(2))), Lesson()).state
+    learner.teach(last, Lesson(), None, before).loss.backward()
     alone = learner.network.decoder.head.weight.grad
     assert through is not None
     assert alone is not None
@@ -191,7 +191,7 @@ def test_gradients_go_back_through_the_filter() -> None:
 def test_held_body_learns_nothing_from_clips() -> None:
     clip, config = batch_of(2)
     learner = student()
-    learner(collate_clips([clip], config.frames, EMBED), Lesson(is_held=True)).loss.backward()
+    learner.teach(collate_clips([clip], config.frames, EMBED), Lesson(is_held=True)).loss.backward()
     assert all(p.grad is None for p in learner.network.body.parameters())
     assert learner.network.decoder.head.weight.grad is not None
     assert all(p.requires_grad for p in learner.network.body.parameters())
@@ -205,7 +205,7 @@ def test_hearing_learns_from_what_is_heard_alone(is_heard: bool) -> None:
         batch.heard[:] = 1
         batch.mel[:] = torch.rand(batch.mel.shape)
     learner = student()
-    learner(batch, Lesson()).loss.backward()
+    learner.teach(batch, Lesson()).loss.backward()
     assert any(p.grad is not None for p in learner.network.hearing.parameters()) == is_heard
 
 

@@ -89,6 +89,19 @@ def test_run_that_is_done_is_done(
 
 
 @pytest.mark.slow
+def test_run_in_half_precision_has_nearly_the_losses_of_single(
+    done: tuple[Path, Silent], discs: Path, tmp_path: Path
+) -> None:
+    """As GPUs do by default; densities and prompts stay whole, so only the body differs."""
+    config = config_of(f"native:{discs}", tmp_path, "epochs=1", "devices.precision=bf16")
+    fit(config, Silent())
+    found, whole = losses_of(tmp_path), losses_of(done[0])
+    assert len(found) == 4
+    for (_, half), (_, single) in zip(found, whole, strict=False):
+        assert half == pytest.approx(single, rel=0.05, abs=0.05)
+    assert found[0] != whole[0]
+
+
 def test_run_learns(discs: Path, tmp_path: Path) -> None:
     more = ("start=random", "epochs=6", "clips.every=0", "optimiser.learning_rate=0.003")
     fit(config_of(f"native:{discs}", tmp_path, *more, "drawing.word_noise=0"), Silent())
@@ -256,6 +269,21 @@ def test_killed_run_goes_on_with_the_same_losses(discs: Path, tmp_path: Path) ->
     ours, theirs = (torch.load(out / "last.pt", weights_only=True) for out in (whole, killed))
     for name, tensor in ours["average"].items():
         assert torch.equal(tensor, theirs["average"][name]), name
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("strategy", ["ddp", "fsdp"])
+def test_two_processes_run_in_half_precision(discs: Path, tmp_path: Path, strategy: str) -> None:
+    half = ("epochs=1", "devices.precision=bf16", "data.val=none")
+    fit(config_of(f"native:{discs}", tmp_path / "one", *half), Silent())
+    more = (*half, "devices.devices=2", f"devices.strategy={strategy}")
+    ended = run_command(*options_of(f"native:{discs}", tmp_path / "two", *more))
+    assert ended.returncode == 0, ended.stderr
+    for (_, ours), (_, theirs) in zip(
+        *map(losses_of, (tmp_path / "one", tmp_path / "two")), strict=True
+    ):
+        assert theirs == pytest.approx(ours, rel=0.05, abs=0.05)
 
 
 @pytest.mark.slow

@@ -124,7 +124,7 @@ def export_fresh(seed: int, out: Path, follows_prompts: bool) -> Path:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(900)
 @pytest.mark.filterwarnings("ignore:.*LeafSpec:FutureWarning")  # torch's exporter uses it itself
 def test_exported_network_is_the_trained_one_in_every_engine(tmp_path: Path) -> None:
     package = find_package(str(export_fresh(1, tmp_path, follows_prompts=True)))
@@ -147,7 +147,7 @@ def test_exported_network_is_the_trained_one_in_every_engine(tmp_path: Path) -> 
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(900)
 @pytest.mark.filterwarnings("ignore:.*LeafSpec:FutureWarning")  # torch's exporter uses it itself
 def test_network_that_follows_prompts_is_told_them(tmp_path: Path) -> None:
     model = load(str(export_fresh(2, tmp_path, follows_prompts=True)), engine="onnx")

@@ -7,7 +7,7 @@ and the pyramid; hyperbolic space and the filter need single precision, so all e
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -41,6 +41,17 @@ class Taught(NamedTuple):
     """Of the filter behind a span of clips, without gradients."""
 
 
+class Given:
+    """What a step is given: the arguments of `Student.teach`.
+
+    Fabric makes halves of all tensors in a module's arguments, of densities and prompts too; into
+    this, which is no dataclass, list or tuple, it does not look.
+    """
+
+    def __init__(self, *arguments: Any) -> None:
+        self.arguments = arguments
+
+
 class Student(nn.Module):
     """A network, and the losses it learns by.
 
@@ -70,7 +81,11 @@ class Student(nn.Module):
         # In a list, so that it is no part of what is trained, dealt out and saved.
         self._teacher, self._teacher_share = [teacher] if teacher else [], teacher_share
 
-    def forward(
+    def forward(self, given: Given) -> Taught:
+        """`teach`, for DDP, FSDP and half precision, which hook into `forward`."""
+        return self.teach(*given.arguments)
+
+    def teach(
         self,
         batch: Batch | ClipBatch,
         lesson: Lesson,

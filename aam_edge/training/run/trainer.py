@@ -36,7 +36,7 @@ from aam_edge.training.run.optimise import Average, Schedule, groups_of
 from aam_edge.training.run.plan import Plan, Share
 from aam_edge.training.run.report import Report
 from aam_edge.training.run.settings import RunConfig, as_plain
-from aam_edge.training.run.student import Lesson, Student, Taught
+from aam_edge.training.run.student import Given, Lesson, Student, Taught
 from aam_edge.training.run.validate import Observer, Validation, validate
 from aam_edge.training.run.vectors import Vectors
 
@@ -218,7 +218,7 @@ class Trainer:
     def _learn(self, *lesson: Any) -> Taught:
         """Forward, backward, one step of the optimiser."""
         with record_function(NETWORK):
-            return self._moved(self.student(*lesson))
+            return self._moved(self.student(Given(*lesson)))
 
     def _moved(self, taught: Taught) -> Taught:
         self.optimiser.zero_grad(set_to_none=True)
