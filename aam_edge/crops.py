@@ -8,7 +8,7 @@ so that its size stays.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import cv2
@@ -69,11 +69,8 @@ class Crops:
 
     def to_bytes(self) -> bytes:
         """The msgpack map as it is published, without its topic."""
-        message = {"schema": wire.SCHEMA} | {f.name: getattr(self, f.name) for f in fields(self)}
-        message["crops"] = [
-            {f.name: getattr(crop, f.name) for f in fields(crop)} for crop in self.crops
-        ]
-        return wire.pack(message)
+        crops = [wire.write_fields(crop) for crop in self.crops]
+        return wire.pack({"schema": wire.SCHEMA} | wire.write_fields(self) | {"crops": crops})
 
     @classmethod
     def from_bytes(cls, body: bytes) -> Crops:

@@ -224,9 +224,9 @@ class Attention:
         message |= {name: getattr(self, name) for name in _PLAIN_FIELDS}
         message["image"] = list(self.image)
         message["map"] = wire.encode_map(self.density, dtype)
-        message["targets"] = [_as_map(target) for target in self.targets]
-        message["gaze"] = None if self.gaze is None else _as_map(self.gaze)
-        message["sound"] = None if self.sound is None else _as_map(self.sound)
+        message["targets"] = [wire.write_fields(target) for target in self.targets]
+        message["gaze"] = None if self.gaze is None else wire.write_fields(self.gaze)
+        message["sound"] = None if self.sound is None else wire.write_fields(self.sound)
         return wire.pack(message)
 
     @classmethod
@@ -260,10 +260,6 @@ class Attention:
 
 _NESTED = ("image", "density", "targets", "gaze", "sound")
 _PLAIN_FIELDS = tuple(f.name for f in fields(Attention) if f.name not in _NESTED)
-
-
-def _as_map(message: Target | Gaze | SoundReading) -> dict[str, Any]:
-    return {f.name: getattr(message, f.name) for f in fields(message)}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -335,7 +331,7 @@ class Health:
 
     def to_bytes(self) -> bytes:
         """The msgpack map as it is published, without its topic."""
-        plain = {f.name: getattr(self, f.name) for f in fields(self)}
+        plain = wire.write_fields(self)
         plain["warnings"] = list(self.warnings)
         plain["cameras"] = {name: asdict(camera) for name, camera in self.cameras.items()}
         return wire.pack({"schema": wire.SCHEMA} | plain)

@@ -57,6 +57,11 @@ def unpack(body: bytes) -> dict[str, Any]:
     return message
 
 
+def write_fields(message: Any) -> dict[str, Any]:
+    """A message, a dataclass, to a map of its fields; what they hold is left as it is."""
+    return {f.name: getattr(message, f.name) for f in fields(message)}
+
+
 def read_fields(kind: type[T], values: Any, **read: Any) -> T:
     """A message of the fields that this version knows; others come from a later one.
 

@@ -21,7 +21,8 @@ from aam_edge.sources.camera import CameraSource
 from aam_edge.sources.faulty import FaultyDevice
 from aam_edge.sources.source import Source
 from tests.conftest import frame_of, scene
-from tests.test_runtime import QUIET, Witness
+from tests.recordings import QUIET
+from tests.test_runtime import Witness
 
 DEADLINE_S = 45.0
 

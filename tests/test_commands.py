@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from threading import Event
 
@@ -11,32 +11,23 @@ import pytest
 from aam_edge.commands import Answer, Command, Commands
 from aam_edge.config import load_config
 from aam_edge.errors import SourceError
-from aam_edge.messages import Attention, Frame, Health
 from aam_edge.runtime import Runtime
-from tests.test_runtime import DEADLINE_S, QUIET
+from tests.recordings import QUIET, Kept
+from tests.test_runtime import DEADLINE_S
 
 STATUS: Command = {"cmd": "status"}
 ENDS: Answer = {"ok": False, "error": "stream ends"}
 
 
-class Asking:
+class Asking(Kept):
     """A sink that asks something while it closes, as one does whose client asked just then."""
 
     name = "asking"
-    dropped = 0
 
     def __init__(self) -> None:
+        super().__init__()
         self.ask: Callable[[], Answer] | None = None
         self.answer: Answer | None = None
-
-    def offer(self, frame: Frame, attentions: Sequence[Attention]) -> None:
-        pass
-
-    def offer_health(self, health: Health) -> None:
-        pass
-
-    def state(self) -> str:
-        return "ok"
 
     def close(self) -> None:
         assert self.ask is not None

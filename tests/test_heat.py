@@ -12,7 +12,8 @@ from aam_edge.cli.findings import find_machine
 from aam_edge.config import load_config
 from aam_edge.heat import HOLD_S, Heat, Throttling, power_mode, zones
 from aam_edge.runtime import Runtime
-from tests.test_runtime import QUIET, Witness
+from tests.recordings import QUIET
+from tests.test_runtime import Witness
 
 CPU = "sys/devices/system/cpu"
 ZONE = "sys/class/thermal/thermal_zone1"

@@ -16,37 +16,29 @@ from aam_edge.runtime import Runtime
 from aam_edge.sources.camera import CameraSource
 from aam_edge.sources.faulty import FaultyDevice
 from aam_edge.sources.source import Source
+from tests.recordings import QUIET, Kept
 
 DEADLINE_S = 45.0
-QUIET = {"page.listen": "none", "zmq.pub": "none", "zmq.control": "none", "model.engine": "onnx"}
 
 
-class Witness:
-    """A sink that remembers, and lets a test wait for what it hopes for."""
+class Witness(Kept):
+    """A sink that lets a test wait for what it hopes for."""
 
     name = "witness"
-    dropped = 0
 
     def __init__(self) -> None:
-        self.attentions: list[Attention] = []
-        self.health: list[Health] = []
+        super().__init__()
         self._changed = threading.Condition()
 
     def offer(self, frame: Frame, attentions: Sequence[Attention]) -> None:
         with self._changed:
-            self.attentions.extend(attentions)
+            self.attentions.extend(attentions)  # without the frames: there may be hundreds
             self._changed.notify_all()
 
     def offer_health(self, health: Health) -> None:
         with self._changed:
-            self.health.append(health)
+            super().offer_health(health)
             self._changed.notify_all()
-
-    def state(self) -> str:
-        return "ok"
-
-    def close(self) -> None:
-        pass
 
     def wait_for(self, what: Callable[[], bool]) -> None:
         with self._changed:

@@ -12,6 +12,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -19,8 +20,21 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis.strategies import SearchStrategy
 
 from aam_edge.errors import AamEdgeError
+from aam_edge.sources.mailbox import Ended
+from aam_edge.sources.source import Source
 
 Door = Callable[[bytes], None]
+
+
+def play_to_end(source: Source) -> None:
+    """Reads a source as the loop does, and closes it whatever happens."""
+    try:
+        source.open()
+        with suppress(Ended):
+            while True:
+                source.read()
+    finally:
+        source.close()
 
 
 class Input(bytes):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import wave
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +14,10 @@ import pytest
 from hypothesis import strategies as st
 
 from aam_edge.config import SourceConfig
-from aam_edge.sources.mailbox import Ended
 from aam_edge.sources.media import MediaSource
 from aam_edge.sources.picture import decode_picture
 from tests.conftest import scene
-from tests.fuzz.attack import SOME, Door, attack, replayed, stands, times
+from tests.fuzz.attack import SOME, Door, attack, play_to_end, replayed, stands, times
 from tests.fuzz.mutation import bytes_like
 
 PICTURES = [
@@ -76,14 +74,7 @@ def video_door(folder: Path) -> Door:
 
     def door(content: bytes) -> None:
         path.write_bytes(content)
-        source = MediaSource(str(path), SourceConfig(pace="every"), "0")
-        try:
-            source.open()
-            with suppress(Ended):
-                while True:
-                    source.read()
-        finally:
-            source.close()
+        play_to_end(MediaSource(str(path), SourceConfig(pace="every"), "0"))
 
     return door
 

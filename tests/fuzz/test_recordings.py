@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
 from pathlib import Path
 
 import cv2
@@ -19,9 +18,8 @@ from aam_edge.recording.published import published
 from aam_edge.recording.reader import Recording
 from aam_edge.recording.repair import repair
 from aam_edge.ros_definitions import full_definition
-from aam_edge.sources.mailbox import Ended
 from aam_edge.sources.recording import RecordingSource
-from tests.fuzz.attack import SOME, Door, attack, replayed, stands, times
+from tests.fuzz.attack import SOME, Door, attack, play_to_end, replayed, stands, times
 from tests.fuzz.bags import IMAGE, bag, compressed, imu, ours, picture
 from tests.fuzz.mutation import bytes_like
 
@@ -46,14 +44,7 @@ def recording_door(folder: Path) -> Door:
 
 
 def _play(path: Path) -> None:
-    source = RecordingSource(path, SourceConfig(pace="every"), "0")
-    try:
-        source.open()
-        with suppress(Ended):
-            while True:
-                source.read()
-    finally:
-        source.close()
+    play_to_end(RecordingSource(path, SourceConfig(pace="every"), "0"))
 
 
 def _publish(path: Path) -> None:

@@ -26,6 +26,7 @@ from aam_edge.model.native.hearing import (
     BANDS,
     HOPS,
     SILENCE,
+    Heard,
     Hearing,
     Sight,
     add_evidence,
@@ -152,17 +153,11 @@ class NativeNetwork(nn.Module):
             evidence = self.observe(picture, moment.prompt)
         else:
             evidence = self.read(taps, moment.prompt)
-        filtered = fpd.State(*state[:4])
-        motion = self.fpd.compare(filtered, luminance(picture), moment.dt_s, moment.ego)
-        predicted = self.fpd.carry(filtered, motion, moment.dt_s)
-        heard = self.hearing(state.hearing, moment.mel, moment.heard, sight_of(motion), moment.dt_s)
-        shape = predicted.log_density.shape
-        log_density, log_variance = (x.view(shape) for x in evidence[:2])
-        presence, searching = (x.view(shape[:2]).sigmoid() for x in evidence[2:])
+        predicted, heard, fresh = self._carry(moment, picture, state)
+        log_density, log_variance, presence, searching = _told(evidence, predicted)
         beta = beta_of(searching)
         log_density = add_evidence(log_density, heard.evidence)
         after = self.fpd.correct(predicted, log_density, log_variance, beta)
-        fresh = motion.fresh.flatten()
         return Step(
             after.log_density.exp(),
             presence,
@@ -187,20 +182,14 @@ class NativeNetwork(nn.Module):
         """
         evidence = self.observe(part.image.permute(0, 3, 1, 2).float(), moment.prompt)
         picture = moment.image.permute(0, 3, 1, 2).float()  # (B, 3, H, W)
-        filtered = fpd.State(*state[:4])
-        motion = self.fpd.compare(filtered, luminance(picture), moment.dt_s, moment.ego)
-        predicted = self.fpd.carry(filtered, motion, moment.dt_s)
-        heard = self.hearing(state.hearing, moment.mel, moment.heard, sight_of(motion), moment.dt_s)
-        shape = predicted.log_density.shape
-        log_density, log_variance = (x.view(shape) for x in evidence[:2])
-        presence, searching = (x.view(shape[:2]).sigmoid() for x in evidence[2:])
+        predicted, heard, fresh = self._carry(moment, picture, state)
+        log_density, log_variance, presence, searching = _told(evidence, predicted)
         beta = beta_of(searching)
         powered = fpd.normalise(beta[:, :, None, None] * log_density)
         placed = place(powered.exp(), log_variance, part.box)
         share = (beta - 1) / (SEARCH_BETA - 1)
         rise = TRUST * share * (logit(presence) - logit(part.presence))
         after = correct_part(predicted, placed, rise)
-        fresh = motion.fresh.flatten()
         return Step(
             after.log_density.exp(),
             part.presence * 1,
@@ -210,6 +199,19 @@ class NativeNetwork(nn.Module):
             (1 - fresh) * (moment.dt_s > 0),
             State(*after, heard.memory),
         )
+
+    def _carry(
+        self, moment: Moment, picture: Tensor, state: State
+    ) -> tuple[fpd.State, Heard, Tensor]:
+        """What is there before a frame's evidence: state carried along, what is heard, freshness.
+
+        The last, (B,), is 0 where the state begins anew with this frame.
+        """
+        filtered = fpd.State(*state[:4])
+        motion = self.fpd.compare(filtered, luminance(picture), moment.dt_s, moment.ego)
+        predicted = self.fpd.carry(filtered, motion, moment.dt_s)
+        heard = self.hearing(state.hearing, moment.mel, moment.heard, sight_of(motion), moment.dt_s)
+        return predicted, heard, motion.fresh.flatten()
 
     def forward(self, images: Tensor, prompt: Tensor, dt_s: Tensor) -> Tensor:
         """A silent clip from a fresh state.
@@ -229,6 +231,14 @@ class NativeNetwork(nn.Module):
             density, *_, state = self.step(moment, state)
             densities.append(density)
         return torch.stack(densities, dim=1)
+
+
+def _told(evidence: Evidence, before: fpd.State) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Evidence (B * N, ...) as log o and log R, (B, N, h, w), presence and searching, (B, N)."""
+    shape = before.log_density.shape
+    log_density, log_variance = (x.view(shape) for x in evidence[:2])
+    presence, searching = (x.view(shape[:2]).sigmoid() for x in evidence[2:])
+    return log_density, log_variance, presence, searching
 
 
 def beta_of(searching: Tensor) -> Tensor:

@@ -235,27 +235,30 @@ class Node(Parameters):
     @property
     def publishers(self) -> Iterator[Publisher]:
         """What it publishes."""
-        return (e for e in list(self._entities) if isinstance(e, Publisher))
+        return self._all(Publisher)
 
     @property
     def subscriptions(self) -> Iterator[Subscription]:
         """What it listens to."""
-        return (e for e in list(self._entities) if isinstance(e, Subscription))
+        return self._all(Subscription)
 
     @property
     def timers(self) -> Iterator[Timer]:
         """Its timers."""
-        return (e for e in list(self._entities) if isinstance(e, Timer))
+        return self._all(Timer)
 
     @property
     def services(self) -> Iterator[Service]:
         """What it answers."""
-        return (e for e in list(self._entities) if isinstance(e, Service))
+        return self._all(Service)
 
     @property
     def clients(self) -> Iterator[Client]:
         """What it calls."""
-        return (e for e in list(self._entities) if isinstance(e, Client))
+        return self._all(Client)
+
+    def _all(self, kind: type[E]) -> Iterator[E]:
+        return (entity for entity in list(self._entities) if isinstance(entity, kind))
 
     def entities(self) -> list[Entity]:
         """Not rclpy's: all that an executor serves."""
