@@ -267,8 +267,11 @@ _NESTED = ("image", "density", "targets", "gaze", "sound")
 _PLAIN_FIELDS = tuple(f.name for f in fields(Attention) if f.name not in _NESTED)
 
 
+_NAMES = {kind: tuple(f.name for f in fields(kind)) for kind in (Target, Gaze, SoundReading)}
+
+
 def _as_map(message: Target | Gaze | SoundReading) -> dict[str, Any]:
-    return {f.name: getattr(message, f.name) for f in fields(message)}
+    return {name: getattr(message, name) for name in _NAMES[type(message)]}
 
 
 def _from_map(kind: type[T], values: Any) -> T:
