@@ -11,7 +11,7 @@ from dataclasses import replace
 from aam_edge.config import Config, SourceConfig
 from aam_edge.ego.ego_motion import EgoMotion
 from aam_edge.errors import AamEdgeError, SourceError
-from aam_edge.messages import CameraHealth, Frame, Observation
+from aam_edge.messages import CameraHealth, Frame, Image, Observation
 from aam_edge.meter import Meter
 from aam_edge.pulse import SourceNow
 from aam_edge.sinks.zmq import NONE
@@ -42,12 +42,13 @@ class Camera:
         changed: threading.Condition,
         ring: SoundRing,
         ego: EgoMotion | None = None,
+        shrink: Callable[[Image], Image] | None = None,
     ):
         every = config.source.pace == "every"
         room = WAITING_FRAMES if every else 1
         self.name = source.camera
         self.mailbox: Mailbox[Frame] = Mailbox(room, wait=every, changed=changed)
-        self.feed = Feed(source, self.mailbox, ring, config.source)
+        self.feed = Feed(source, self.mailbox, ring, config.source, shrink)
         self.meter = Meter()
         """Of this camera's frames alone."""
         self._synchroniser = Synchroniser(ring, offset_ms=config.source.sound_offset_ms)
@@ -99,19 +100,25 @@ class Cameras:
         self.names = unique_names([camera_name(spec) for spec in specs])
         self._all: list[Camera] = []
 
-    def open(self, make_source: SourceMaker, ego: Callable[[str], EgoMotion | None]) -> None:
+    def open(
+        self,
+        make_source: SourceMaker,
+        ego: Callable[[str], EgoMotion | None],
+        shrink: Callable[[Image], Image],
+    ) -> None:
         """Opens all at once; raises why one cannot be opened.
 
         Args:
             make_source: what makes a source of a spec.
             ego: camera name to what knows its motion.
+            shrink: a picture to what the network takes of it; called in the sources' threads.
         """
         source = self._config.source
         if source.bridge is None and self._config.ros.url != NONE:
             source = replace(source, bridge=self._config.ros.url)
         changed = threading.Condition()
         self._all = [
-            Camera(make_source(spec, source, name), self._config, changed, ring, ego(name))
+            Camera(make_source(spec, source, name), self._config, changed, ring, ego(name), shrink)
             for spec, name, ring in zip(self._specs, self.names, self._open_rings(), strict=True)
         ]
         for camera in self._all:

@@ -56,11 +56,8 @@ class Commands:
 
     def execute(self, how: Callable[[Command], Answer]) -> None:
         """Runs all that wait, in the loop's thread."""
-        while True:
-            try:
-                command, future = self._waiting.get_nowait()
-            except queue.Empty:
-                return
+        while not self._waiting.empty():  # nobody else takes from it
+            command, future = self._waiting.get_nowait()
             if future.set_running_or_notify_cancel():
                 answer = refusal(ENDS)  # where `how` ends the loop instead
                 try:

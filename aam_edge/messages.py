@@ -45,6 +45,8 @@ class Frame:
     """The camera's own JPEG that `image` was decoded from, where it gave one."""
     recorded: Recorded | None = None
     """Of a frame from a recording: how it was taken in when it was live."""
+    small: Image | None = None
+    """(h, w, 3), BGR, `image` as the network takes it, where its source has made that already."""
 
     def __post_init__(self) -> None:
         shape = self.image.shape

@@ -1,4 +1,4 @@
-"""Sends health once a second, and at once when it turns bad or good.
+"""Sends health once a second, and within a tenth of one when it turns bad or good.
 
 The loop tells it how things are. A thread of its own steps in when the loop does not come by, since
 it is then that health matters: it opens a camera, or is stuck in the network or in a sink. The
@@ -45,7 +45,7 @@ class Reporter:
         self._sinks, self._pulse, self._maps = sinks, pulse, maps
         self._last, self._start_ns = blank, time.monotonic_ns()
         self._next_s = time.monotonic() + PERIOD_S
-        self._seen_s = time.monotonic()
+        self._seen_s = self._looked_s = time.monotonic()
         self._has_said_stuck = False
         self._turn = threading.Lock()
         self._is_closed = threading.Event()
@@ -55,6 +55,9 @@ class Reporter:
     def tick(self, make_health: Callable[[], Health]) -> None:
         """For the loop, often: reports when it is due, or when maps went bad or good."""
         now_s = self._seen_s = time.monotonic()
+        if now_s < min(self._next_s, self._looked_s + LOOK_S):
+            return
+        self._looked_s = now_s
         if now_s >= self._next_s or self._has_turned():
             self._report(make_health(), now_s, "")
 

@@ -150,7 +150,7 @@ class Runtime:
         self._recall = Recall(self._stream, follows=config.source.as_recorded, is_alone=is_alone)
         self._enter("cameras")
         self._ego = self._open_ego(open_things)
-        self._cameras.open(self._make_source, self._ego.of)
+        self._cameras.open(self._make_source, self._ego.of, self._model.shrink)
         self._sources_now = self._look_at_sources
 
     def _say_what_runs(self) -> None:

@@ -59,7 +59,7 @@ def unpack(body: bytes) -> dict[str, Any]:
 
 def write_fields(message: Any) -> dict[str, Any]:
     """A message, a dataclass, to a map of its fields; what they hold is left as it is."""
-    return {f.name: getattr(message, f.name) for f in fields(message)}
+    return {name: getattr(message, name) for name in _names(type(message))}  # type: ignore[arg-type]
 
 
 def read_fields(kind: type[T], values: Any, **read: Any) -> T:
@@ -86,6 +86,11 @@ def read_fields(kind: type[T], values: Any, **read: Any) -> T:
             raise TypeError(f"{name} is {type(value).__name__}, not {hint}")
         found[name] = value
     return kind(**found, **read)
+
+
+@cache
+def _names(kind: type[Any]) -> tuple[str, ...]:
+    return tuple(f.name for f in fields(kind))
 
 
 @cache

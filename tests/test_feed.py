@@ -12,7 +12,7 @@ import pytest
 
 from aam_edge.config import SourceConfig
 from aam_edge.errors import SourceError
-from aam_edge.messages import Frame, Sound
+from aam_edge.messages import Frame, Image, Sound
 from aam_edge.sources.camera import CameraSource
 from aam_edge.sources.faulty import FaultyDevice
 from aam_edge.sources.feed import Feed, SourceState
@@ -34,6 +34,26 @@ def fed(source: Source, mailbox: Mailbox[Frame], ring: SoundRing | None = None) 
         yield feed
     finally:
         feed.stop()
+
+
+def test_frame_is_made_small_in_the_sources_thread() -> None:
+    made_in: list[str] = []
+
+    def shrink(image: Image) -> Image:
+        made_in.append(threading.current_thread().name)
+        return image[::2, ::2].copy()
+
+    mailbox = Mailbox[Frame]()
+    source = SyntheticSource(SourceConfig(fps=50), "left")
+    feed = Feed(source, mailbox, None, CONFIG, shrink)
+    feed.start()
+    try:
+        frame = take(mailbox)
+    finally:
+        feed.stop()
+    assert frame.small is not None
+    np.testing.assert_array_equal(frame.small, frame.image[::2, ::2])
+    assert set(made_in) == {"aam-source-left"}
 
 
 def take(mailbox: Mailbox[Frame]) -> Frame:

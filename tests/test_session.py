@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from aam_edge.engine.catalog import open_backend, open_text
 from aam_edge.engine.log_mel import LogMel
 from aam_edge.engine.package import find_package
 from aam_edge.engine.session import Session
+from aam_edge.engine.size import shrink
 from aam_edge.engine.stamps import UNKNOWN_STEP_S
 from aam_edge.messages import SOUND_RATE_HZ, Frame, Map, Observation, RawAttention, Sound
 from tests.conftest import FRAME_NS, START_NS, scene
@@ -36,6 +38,31 @@ def test_map_is_a_quarter_of_the_input_and_keeps_the_aspect(
     assert session.step(Observation(moving_frame(0)))[0].density.shape == (48, 64)
     portrait = Frame(scene(0, 480, 640), START_NS, "test", 0)
     assert Session(backend, ["a"]).step(Observation(portrait))[0].density.shape == (64, 48)
+
+
+def test_picture_that_the_source_made_small_gives_the_same_bits(
+    backend: Backend, moving_frame: Frames
+) -> None:
+    plain, ready = Session(backend, ["a"]), Session(backend, ["a"])
+    for i in range(3):
+        frame = moving_frame(i)
+        blank = Frame(np.zeros_like(frame.image), frame.capture_ns, "test", i)
+        # The picture itself is not looked at where there is a small one, so it may be blank here.
+        small = replace(blank, small=shrink(frame.image))
+        seen, expected = (
+            session.step(Observation(its))[0].density
+            for session, its in ((ready, small), (plain, frame))
+        )
+        np.testing.assert_array_equal(seen, expected)
+
+
+def test_small_picture_of_another_size_is_left_out(backend: Backend, moving_frame: Frames) -> None:
+    frame = moving_frame(0)
+    other = replace(frame, small=np.zeros((64, 64, 3), np.uint8))
+    expected = play(Session(backend, ["a"]), lambda _: frame, range(1))
+    np.testing.assert_array_equal(
+        play(Session(backend, ["a"]), lambda _: other, range(1)), expected
+    )
 
 
 def test_saved_state_goes_on_bit_for_bit(backend: Backend, moving_frame: Frames) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import lru_cache
 
 import cv2
 import numpy as np
@@ -15,6 +16,7 @@ INPUT_PIXELS = 192 * 256
 SMALLEST_SIDE, LARGEST_SIDE = 96, 512
 
 
+@lru_cache(maxsize=16)
 def input_size(width: int, height: int, pixels: int = INPUT_PIXELS) -> tuple[int, int]:
     """(H, W) of the input that keeps the source's aspect best at about `pixels` pixels.
 
@@ -43,8 +45,12 @@ def shrink(image: Image, pixels: int = INPUT_PIXELS) -> Image:
 
 
 def picture_for(frame: Frame, size: tuple[int, int]) -> Image:
-    """What is resized to the network's (H, W): of a recording the very picture, where it fits."""
+    """What is resized to the network's (H, W): what is in that size already, where there is such.
+
+    That is of a recording the very picture, and else what the source's thread has made.
+    """
     recorded = None if frame.recorded is None else frame.recorded.image
-    if recorded is not None and recorded.shape[:2] == size:
-        return recorded
+    for ready in (recorded, frame.small):
+        if ready is not None and ready.shape[:2] == size:
+            return ready
     return frame.image

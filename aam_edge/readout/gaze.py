@@ -86,23 +86,28 @@ class Field:
     def distances(self, x: float, y: float) -> Floats:
         """(h, w), pixels from a pixel to each cell."""
         columns, rows = self.grid.centres()
-        return np.asarray(np.sqrt(np.add.outer((rows - y) ** 2, (columns - x) ** 2)))
+        squares = np.add.outer((rows - y) ** 2, (columns - x) ** 2)
+        return np.asarray(np.sqrt(squares, out=squares))
 
     def seen(self, density: Floats) -> Floats:
         """(h, w): sum of a density (h, w) under the fovea at each cell."""
         down, across = visibility(self.grid.shape, self.grid.image, self.sigma_px)
         return np.asarray(down @ density @ across)
 
-    def sink(self, looks: Sequence[Look]) -> Floats:
-        """(h, w): s, what the looks have taken out, 0..1."""
+    def left(self, density: Map, looks: Sequence[Look]) -> Floats:
+        """(h, w): a density (h, w) without what the looks have taken out, u (1 - s)."""
         columns, rows = self.grid.centres()
-        left = np.ones(self.grid.shape)
-        for look in looks:
-            x, y = self.pixel(look)
-            along_x = bell(columns - x, self.sigma_px)
-            along_y = bell(rows - y, self.sigma_px)
-            left *= 1 - np.outer(look.strength * along_y, along_x)
-        return 1 - left
+        left: Floats = density.astype(np.float64)
+        if not looks:
+            return left
+        x, y = np.array([self.pixel(look) for look in looks]).T[:, :, None]
+        strengths = np.array([[look.strength] for look in looks])
+        along_x = bell(columns - x, self.sigma_px)  # (looks, w)
+        along_y = strengths * bell(rows - y, self.sigma_px)  # (looks, h)
+        for down, across in zip(along_y, along_x, strict=True):
+            taken = np.multiply.outer(down, across)
+            left *= np.subtract(1, taken, out=taken)
+        return left
 
 
 class GazeChooser:
@@ -188,15 +193,18 @@ class GazeChooser:
 
     def _decide(self, field: Field, density: Map, targets: Sequence[Target]) -> None:
         """Stays, or begins another look."""
-        gain = field.seen(density * (1 - field.sink(self._looks)))
         current = self._current
+        is_in_view = current is not None and max(abs(current.x), abs(current.y)) <= 1
+        if is_in_view and self._held_s < self._config.dwell_s:
+            return
+        gain = field.seen(field.left(density, self._looks))
         x, y = field.pixel(current or Look(0.0, 0.0))  # the first look comes from the middle
         away_px = field.distances(x, y)
-        worth = gain / (1 + self._config.turn_cost * away_px / field.diagonal_px)
-        if current is not None and max(abs(current.x), abs(current.y)) <= 1:
+        worth = gain / (1 + self._config.turn_cost / field.diagonal_px * away_px)
+        if current is not None and is_in_view:
             left = gain.flat[away_px.argmin()]
             worth[away_px < SAME_LOOK * field.sigma_px] = 0.0
-            if self._held_s < self._config.dwell_s or worth.max() <= left:
+            if worth.max() <= left:
                 return
             targets = [t for t in targets if t.id != current.target_id]
         row, column = np.unravel_index(int(worth.argmax()), worth.shape)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 
@@ -30,11 +31,19 @@ class Grid:
         return math.sqrt(self.pitch[0] * self.pitch[1])
 
     def points(self, cells: Floats) -> Floats:
-        """Pixels of places in cells, both (n, 2) as x, y."""
-        return (cells + 0.5) * self.pitch - 0.5
+        """Pixels of places in cells, both (2, n) as x, y."""
+        return np.asarray((cells + 0.5) * np.array([self.pitch]).T - 0.5)
 
     def centres(self) -> tuple[Floats, Floats]:
         """Centres of the columns (w,) and of the rows (h,), pixels."""
-        x = (np.arange(self.shape[1]) + 0.5) * self.pitch[0] - 0.5
-        y = (np.arange(self.shape[0]) + 0.5) * self.pitch[1] - 0.5
-        return np.asarray(x), np.asarray(y)
+        return centres_of(self.shape, self.image)
+
+
+@lru_cache(maxsize=8)
+def centres_of(shape: tuple[int, int], image: tuple[int, int]) -> tuple[Floats, Floats]:
+    """What `Grid.centres` gives; nobody writes to it."""
+    across, down = Grid(shape, image).pitch
+    x = np.asarray((np.arange(shape[1]) + 0.5) * across - 0.5, np.float64)
+    y = np.asarray((np.arange(shape[0]) + 0.5) * down - 0.5, np.float64)
+    x.flags.writeable = y.flags.writeable = False
+    return x, y

@@ -15,8 +15,7 @@ twice sigma is to hold 95 % of a round error, 2.45 of its standard deviations. E
 beta makes log u's errors and the hill's curvature beta times as large, while L stays: what counts
 is beta P, which `find_peaks` takes as the variance. tools/calibrate_sigma measures what comes out.
 
-A whole search takes 0.44 ms on 48x64 cells, 0.50 ms on a very noisy map (one thread of a 2-core
-server, the other core busy; numpy 2).
+What a search costs, and what was tried: docs/decisions/0066-lean-readout.md.
 
 Points and widths are in source pixels; cells need not be square there. Cell geometry: messages.
 """
@@ -27,10 +26,11 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from aam_edge.messages import Map
 from aam_edge.readout.grid import Grid
-from aam_edge.readout.hills import Cells, Floats, find_hills, refine_tops
+from aam_edge.readout.hills import Cells, Floats, between, find_hills, is_inside, refine_tops
 
 LEAST_RISE = 1.5
 """A target's density is at least this multiple of the uniform one; below, one looks nowhere."""
@@ -72,7 +72,9 @@ class Peak:
 
 def entropy_bits(density: Map) -> float:
     """Shannon entropy, bits, 0 to log2(h w). Cells without mass add nothing."""
-    mass = density[density > 0].astype(np.float64)
+    mass = density.astype(np.float64).ravel()
+    if mass.min() <= 0:
+        mass = mass[mass > 0]
     return max(0.0, -float(mass @ np.log2(mass)))  # a point mass may round to just below 0
 
 
@@ -98,25 +100,28 @@ def find_peaks(
         least_score: peaks with less mass within 2 widths are left out.
     """
     hills = find_hills(density)
-    stands_out = density[hills.rows, hills.columns] >= LEAST_RISE * density.mean()
-    n = min(int(stands_out.sum()), MOST_CANDIDATES)
+    least_top = LEAST_RISE * float(density.sum()) / density.size
+    stands_out = density[hills.rows, hills.columns] >= least_top
+    n = min(int(np.count_nonzero(stands_out)), MOST_CANDIDATES)
     if n == 0:
         return ()
     grid = Grid((density.shape[0], density.shape[1]), image)
     rows, columns = hills.rows[:n], hills.columns[:n]
-    cells, heights = refine_tops(density, rows, columns)
-    visible = visible_parts(grid, rows, columns)
-    widths = core_widths(density, hills.owner, heights, visible, grid)
+    inside = is_inside(density.shape, rows, columns)
+    cells, heights = refine_tops(density, rows, columns, inside)
+    # Cells of the hills that are not looked at count for nobody: their owner is n.
+    owner = np.minimum(hills.owner.ravel(), n)
+    widths = core_widths(density, owner, heights, visible_parts(inside), grid)
     sigmas = place_sigmas(widths, variance[rows, columns], grid)
     points = grid.points(cells)
     parents = merge(points, widths)
-    # Cells of the hills that are not looked at count for nobody: their owner is n.
-    owner = np.append(parents, n)[np.minimum(hills.owner, n)]
+    owner = parents.take(owner)
     scores = masses(density, owner, points, widths, grid)
-    scores[parents != np.arange(n)] = -1
-    best = [k for k in np.argsort(-scores, kind="stable") if scores[k] >= least_score][:most]
-    found = np.column_stack([points, widths, sigmas, scores])[best]
-    return tuple(Peak(*map(float, values)) for values in found)
+    scores[parents[:n] != np.arange(n)] = -1
+    best = np.argsort(-scores, kind="stable")[:most]
+    best = best[scores[best] >= least_score]
+    found = np.array([*points, widths, sigmas, scores])[:, best]
+    return tuple(Peak(*values) for values in found.T.tolist())
 
 
 def core_widths(density: Map, owner: Cells, heights: Floats, visible: Floats, grid: Grid) -> Floats:
@@ -124,18 +129,20 @@ def core_widths(density: Map, owner: Cells, heights: Floats, visible: Floats, gr
 
     Args:
         density: (h, w).
-        owner: (h, w), number of each cell's hill, which may be n or more.
-        heights: (n,), density at each top.
+        owner: (h w,), number of each cell's hill; n is nobody.
+        heights: (n,), density at each top, at least that of every cell of its hill.
         visible: (n,), part of each hill that lies in the picture.
         grid: where the cells lie in the picture.
     """
     n = len(heights)
-    height = np.append(heights, np.inf)[np.minimum(owner, n)]
-    core = np.clip(density / height, 0, 1) - CORE
-    volumes = np.bincount(owner.ravel(), np.maximum(core, 0).ravel(), minlength=n)[:n]
+    tops = np.full(n + 1, np.inf)
+    tops[:n] = heights
+    core = density.ravel() / tops.take(owner)
+    core -= CORE
+    np.maximum(core, 0, out=core)
+    volumes = np.bincount(owner, core, minlength=n)[:n]
     widths = grid.side_px * np.sqrt(volumes / (visible * CORE_VOLUME))
-    least_px = LEAST_WIDTH_CELLS * grid.side_px
-    return np.asarray(np.clip(widths, least_px, largest_px(grid)))
+    return between(widths, LEAST_WIDTH_CELLS * grid.side_px, largest_px(grid))
 
 
 def largest_px(grid: Grid) -> float:
@@ -146,33 +153,57 @@ def largest_px(grid: Grid) -> float:
 def place_sigmas(widths: Floats, variances: Map, grid: Grid) -> Floats:
     """(n,): how well the place of a hill is known, pixels, from its width and P at its top."""
     sigmas = PLACE_SIGMA * widths * np.sqrt(variances, dtype=np.float64)
-    return np.asarray(np.clip(sigmas, LEAST_SIGMA_CELLS * grid.side_px, largest_px(grid)))
+    return between(sigmas, LEAST_SIGMA_CELLS * grid.side_px, largest_px(grid))
 
 
-def visible_parts(grid: Grid, rows: Cells, columns: Cells) -> Floats:
+def visible_parts(inside: NDArray[np.bool_]) -> Floats:
     """(n,): 1/2 for each border that a top lies on, which cuts half of its hill off."""
-    on_end = (rows == 0) | (rows == grid.shape[0] - 1)
-    on_side = (columns == 0) | (columns == grid.shape[1] - 1)
-    return np.asarray(0.5 ** (on_end.astype(int) + on_side))
+    return np.asarray((1 + inside[0]) * (1 + inside[1]) / 4)
 
 
 def merge(points: Floats, widths: Floats) -> Cells:
-    """(n,): for each top, highest first, the one that it is part of (MERGE_WIDTHS), or itself."""
-    distances = np.hypot(*(points[:, None] - points[None]).transpose(2, 0, 1))
-    is_within = distances < MERGE_WIDTHS * widths[:, None]  # (higher, lower)
-    parents = np.arange(len(points))
-    for k in range(1, len(points)):
-        over = [j for j in range(k) if parents[j] == j and is_within[j, k]]
-        parents[k] = over[0] if over else k
-    return parents
+    """(n + 1,): for each top, highest first, the one that it is part of (MERGE_WIDTHS), or itself.
+
+    The last is n, nobody.
+    """
+    x, y = points
+    distances = np.hypot(np.subtract.outer(x, x), np.subtract.outer(y, y))
+    is_within = (distances < MERGE_WIDTHS * widths[:, None]).tolist()  # [higher][lower]
+    parents = list(range(len(widths) + 1))
+    tops: list[int] = []
+    for k in range(len(widths)):
+        parents[k] = next((j for j in tops if is_within[j][k]), k)
+        if parents[k] == k:
+            tops.append(k)
+    return np.array(parents)
 
 
 def masses(density: Map, owner: Cells, points: Floats, widths: Floats, grid: Grid) -> Floats:
-    """(n,): mass of each hill's cells within SCORE_WIDTHS of its top; owner n is nobody."""
+    """(n,): mass of each hill's cells within SCORE_WIDTHS of its top; owner n is nobody.
+
+    Args:
+        density: (h, w).
+        owner: (h w,), number of each cell's hill.
+        points: (2, n), x and y of the tops, pixels.
+        widths: (n,), pixels.
+        grid: where the cells lie in the picture.
+    """
+    n, side_px = len(widths), grid.side_px
     x, y = grid.centres()
-    own = np.vstack([np.column_stack([points, widths]), [0, 0, 0]])[owner]  # (h, w, 3)
-    distance_px = np.hypot(x[None, :] - own[:, :, 0], y[:, None] - own[:, :, 1])
+    # In sides of a cell, one row for each of: x, y and reach of a hill. Nobody reaches nothing.
+    own = np.zeros((3, n + 1))
+    own[:2, :n] = points / side_px
+    own[2, :n] = SCORE_WIDTHS * widths / side_px
+    own_x, own_y, reach = own.take(owner, axis=1).reshape(3, *density.shape)
+    np.subtract(x / side_px, own_x, out=own_x)
+    np.subtract((y / side_px)[:, None], own_y, out=own_y)
+    own_x *= own_x
+    own_y *= own_y
+    own_x += own_y
+    reach -= np.sqrt(own_x, out=own_x)
     # A cell that the edge of the disc cuts counts in part, so that scores do not jump.
-    part = np.clip((SCORE_WIDTHS * own[:, :, 2] - distance_px) / grid.side_px + 0.5, 0, 1)
-    mass = np.bincount(owner.ravel(), (density * part).ravel(), minlength=len(points) + 1)
+    reach += 0.5
+    part = np.minimum(np.maximum(reach, 0, out=reach), 1, out=reach)
+    part *= density
+    mass = np.bincount(owner, part.ravel(), minlength=n + 1)
     return np.asarray(np.minimum(mass[:-1], 1.0))

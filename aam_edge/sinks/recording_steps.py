@@ -155,7 +155,7 @@ class StepWriter:
         jpeg = frame.jpeg or to_jpeg(frame.image, self._plan.quality)
         taken = None if frame.recorded is None else frame.recorded.image
         if taken is None and frame.jpeg is None:
-            taken = self._plan.shrink(frame.image)
+            taken = self._plan.shrink(frame.image) if frame.small is None else frame.small
         if taken is not None and self._plan.keeps_input:
             entries = [topics.image_entry(topics.INPUT, taken, frame.capture_ns, frame.camera)]
         return [*entries, topics.picture_entry(jpeg, frame.capture_ns, frame.camera)]

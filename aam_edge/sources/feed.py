@@ -9,12 +9,13 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from enum import Enum
 
 from aam_edge.config import SourceConfig
 from aam_edge.errors import AamEdgeError, SourceError
-from aam_edge.messages import Frame, Sound
+from aam_edge.messages import Frame, Image, Sound
 from aam_edge.recording.pcm import as_recorded
 from aam_edge.sources.mailbox import Ended, Mailbox
 from aam_edge.sources.sound_ring import SoundRing
@@ -50,7 +51,9 @@ class Feed:
         mailbox: Mailbox[Frame],
         ring: SoundRing | None = None,
         config: SourceConfig | None = None,
+        shrink: Callable[[Image], Image] | None = None,
     ):
+        """`shrink` makes the network's picture of a frame's: here, while the loop is at others."""
         config = config or SourceConfig()
         self.camera = source.camera
         self.state = SourceState.OPENING
@@ -60,6 +63,7 @@ class Feed:
         """Why it was given up, if it was: the mailbox has ended then."""
         self.opened = self.lost = self.gap = 0
         self._source, self._mailbox, self._ring = source, mailbox, ring
+        self._shrink = shrink
         self._stall_ns = round(config.stall_s * 1e9)
         self._retry_max_s = config.retry_max_s
         self._ready, self._stopped = threading.Event(), threading.Event()
@@ -115,13 +119,19 @@ class Feed:
             logger.info("source %s is back", self.camera)
         self.state, self.error = SourceState.LIVE, ""
 
+    def _with_small(self, frame: Frame) -> Frame:
+        is_there = frame.recorded is not None and frame.recorded.image is not None
+        if self._shrink is None or is_there:
+            return frame
+        return replace(frame, small=self._shrink(frame.image))
+
     def _deliver(self, item: Frame | Sound) -> None:
         self._heard += 1
         if self.state is not SourceState.LIVE:
             self._live()
         if isinstance(item, Frame):
             self.gap += item.gap
-            self._mailbox.put(item)
+            self._mailbox.put(self._with_small(item))
         elif self._ring is not None:
             self._ring.add(as_recorded(item))
 
