@@ -56,6 +56,26 @@ def test_frame_is_made_small_in_the_sources_thread() -> None:
     assert set(made_in) == {"aam-source-left"}
 
 
+def test_of_frames_that_nobody_takes_only_the_first_is_made_small() -> None:
+    made: list[int] = []
+    mailbox = Mailbox[Frame]()
+
+    def shrink(image: Image) -> Image:
+        made.append(1)
+        return image[::2, ::2].copy()
+
+    feed = Feed(SyntheticSource(SourceConfig(fps=200), "left"), mailbox, None, CONFIG, shrink)
+    feed.start()
+    try:
+        end_s = time.monotonic() + DEADLINE_S
+        while mailbox.dropped < 3:
+            assert time.monotonic() < end_s, "no frames came"
+            threading.Event().wait(0.01)
+    finally:
+        feed.stop()
+    assert len(made) == 1
+
+
 def take(mailbox: Mailbox[Frame]) -> Frame:
     frame = mailbox.take(DEADLINE_S)
     assert frame is not None, "no frame came in time"

@@ -121,7 +121,8 @@ class Feed:
 
     def _with_small(self, frame: Frame) -> Frame:
         is_there = frame.recorded is not None and frame.recorded.image is not None
-        if self._shrink is None or is_there:
+        # While one waits, the loop is slower than the source, and most would be made in vain.
+        if self._shrink is None or is_there or not self._mailbox.keeps_next:
             return frame
         return replace(frame, small=self._shrink(frame.image))
 

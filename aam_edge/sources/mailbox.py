@@ -57,6 +57,11 @@ class Mailbox(Generic[T]):
                 raise Ended
             return None
 
+    @property
+    def keeps_next(self) -> bool:
+        """Whether the next item looks like being taken: none waits that it would compete with."""
+        return self._wait or not self._items
+
     def end(self) -> None:
         """No item will follow; what is inside can still be taken."""
         with self._changed:
