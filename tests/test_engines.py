@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -39,6 +41,16 @@ engines = [open_backend(find_package("nano"), "openvino", "auto") for _ in range
 while engines:
     del engines[0]
 signal.raise_signal(signal.SIGTERM)
+"""
+OPEN_OPENVINO = """
+from aam_edge.engine.catalog import choose_engine, open_backend
+from aam_edge.engine.package import find_package
+from aam_edge.errors import ModelError
+print(choose_engine())
+try:
+    open_backend(find_package("nano"), "openvino")
+except ModelError as problem:
+    print(problem)
 """
 
 
@@ -164,6 +176,26 @@ def test_prompts_do_not_touch_each_other(moving_frame: Frames) -> None:
 
 def test_auto_chooses_an_engine_that_is_installed() -> None:
     assert is_installed(choose_engine())
+
+
+def test_too_old_an_openvino_is_named_and_auto_passes_it_over(tmp_path: Path) -> None:
+    (tmp_path / "openvino.py").touch()
+    (tmp_path / "openvino-2026.2.1.dist-info").mkdir()
+    (tmp_path / "openvino-2026.2.1.dist-info/METADATA").write_text(
+        "Metadata-Version: 2.1\nName: openvino\nVersion: 2026.2.1\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", OPEN_OPENVINO],
+        env={**os.environ, "PYTHONPATH": f"{tmp_path}{os.pathsep}{Path(__file__).parents[1]}"},
+        capture_output=True,
+        text=True,
+        timeout=90,
+        check=False,
+    )
+    assert done.stdout.splitlines() == [
+        "onnx",
+        "engine is too old (openvino): pip install aam-edge[openvino]",
+    ], done.stderr
 
 
 def test_unknown_engine_or_precision_is_refused() -> None:

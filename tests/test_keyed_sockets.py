@@ -298,7 +298,8 @@ def test_subscription_beyond_the_limit_disturbs_nobody_else() -> None:
     try:
         with client(stream, None) as greedy, client(stream, None) as modest:
             stream.step_until("a map", greedy.has_map)
-            greedy.sub.setsockopt(zmq.SUBSCRIBE, b"x" * 100_000)
+            # Not 100 KB: libzmq of pyzmq 27.2 and older overflows the asking side's own stack.
+            greedy.sub.setsockopt(zmq.SUBSCRIBE, b"x" * 5_000)
             stream.step_until("the other gets maps", modest.has_map)
             modest.maps = 0
             stream.step_until("more", lambda: (modest.has_map(), modest.maps > 20)[1])

@@ -40,13 +40,13 @@ def write_clip(
     options = {"movflags": "faststart"} if path.suffix == ".mp4" else {}
     with av.open(str(path), "w", options=options) as container:
         video = container.add_stream(codec, rate=FPS)
-        assert isinstance(video, av.VideoStream)
+        assert isinstance(video, av.video.stream.VideoStream)
         video.width, video.height = size
         video.pix_fmt = "yuvj420p" if codec == "mjpeg" else "yuv420p"
         audio = None
         if sound_s is not None:
             audio = container.add_stream("aac" if path.suffix == ".mp4" else "pcm_s16le", RATE_HZ)
-            assert isinstance(audio, av.AudioStream)
+            assert isinstance(audio, av.audio.stream.AudioStream)
             audio.layout = "mono"
         for number in range(frames):
             grey = np.full((size[1], size[0], 3), 4 * number % 250, np.uint8)
@@ -284,7 +284,7 @@ def write_turned_clip(folder: Path) -> Path:
     image[:, :16] = 220
     with av.open(str(path), "w") as container:
         video = container.add_stream("libx264", rate=FPS)
-        assert isinstance(video, av.VideoStream)
+        assert isinstance(video, av.video.stream.VideoStream)
         video.width, video.height, video.pix_fmt = 64, 48, "yuv420p"
         container.mux(video.encode(av.VideoFrame.from_ndarray(image, format="bgr24")))
         container.mux(video.encode())

@@ -82,6 +82,7 @@ def check_alive(sink: PageSink) -> None:
         (b"\x16\x03\x01\x02\0\x01\0\x01\xfc\x03\x03" + b"\0" * 200, b"400"),
         (b"\0" * 5000, b"400"),
     ],
+    ids=lambda part: ascii(part[:40]),
 )
 def test_request_that_no_browser_sends_is_answered_and_ended_without_a_trace(
     sink: PageSink, request_: bytes, status: bytes, caplog: pytest.LogCaptureFixture

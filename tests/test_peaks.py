@@ -50,7 +50,7 @@ def places(shape: tuple[int, int], margin: float) -> st.SearchStrategy[tuple[flo
 any_density = hnp.arrays(
     np.float32,
     hnp.array_shapes(min_dims=2, max_dims=2, min_side=1, max_side=20),
-    elements=st.floats(0, 1, width=32).map(lambda v: v + 1e-6),
+    elements=st.floats(0, 1, width=32).map(lambda v: np.float32(v + 1e-6)),
 ).map(as_density)
 
 

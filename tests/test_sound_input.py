@@ -113,17 +113,17 @@ def write_track(path: Path, samples: NDArray[np.float32], rate_hz: int, layout: 
 
 def add_streams(
     container: av.container.OutputContainer, codec: str, fps: int, sound_codec: str, rate_hz: int
-) -> tuple[av.VideoStream, av.AudioStream]:
+) -> tuple[av.video.stream.VideoStream, av.audio.stream.AudioStream]:
     """Both at once: what is added after the first packet is too late."""
     video, audio = container.add_stream(codec, fps), container.add_stream(sound_codec, rate_hz)
-    assert isinstance(video, av.VideoStream)
-    assert isinstance(audio, av.AudioStream)
+    assert isinstance(video, av.video.stream.VideoStream)
+    assert isinstance(audio, av.audio.stream.AudioStream)
     video.width, video.height, video.pix_fmt = 64, 48, "yuv420p"
     return video, audio
 
 
 def add_pictures(
-    container: av.container.OutputContainer, video: av.VideoStream, count: int
+    container: av.container.OutputContainer, video: av.video.stream.VideoStream, count: int
 ) -> None:
     for number in range(count):
         picture = av.VideoFrame.from_ndarray(np.full((48, 64, 3), 99, np.uint8), format="bgr24")

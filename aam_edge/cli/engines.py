@@ -20,6 +20,7 @@ from aam_edge.engine.catalog import (
     is_installed,
     open_backend,
     open_text,
+    what_is_missing,
     why_no_gpu,
 )
 from aam_edge.engine.package import Package, find_package, packaged_names
@@ -74,7 +75,7 @@ def find_engines(model: str, seconds: float) -> Iterator[Finding]:
         elif is_installed(engine):
             yield from _try_engine(package, engine, seconds)
         else:
-            yield Finding("engine", engine, f"not installed: {how_to_install(engine)}")
+            yield Finding("engine", engine, f"{what_is_missing(engine)}: {how_to_install(engine)}")
 
 
 def find_texts() -> Iterator[Finding]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -46,6 +47,8 @@ _EXTRAS = {
     "tensorrt": "torch",
     "sentence": "text",
 }
+_OLDEST = {"openvino": (2026, 3)}
+"""An older OpenVINO does not read the networks: it lacks the GridSample of ONNX opset 20."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,8 +62,23 @@ class Engines:
 
 
 def is_installed(name: str) -> bool:
-    """Whether what an engine or text model needs is there (it is not imported)."""
-    return find_spec(_NEEDS[name]) is not None
+    """Whether what an engine or text model needs is there and new enough (it is not imported)."""
+    return find_spec(_NEEDS[name]) is not None and not _is_too_old(name)
+
+
+def what_is_missing(name: str) -> str:
+    """Why an engine or text model is not installed, in two or three words."""
+    return "not installed" if find_spec(_NEEDS[name]) is None else "too old"
+
+
+def _is_too_old(name: str) -> bool:
+    if name not in _OLDEST:
+        return False
+    try:
+        installed = version(_NEEDS[name])
+    except PackageNotFoundError:  # it did not come by pip, its version is known when it is imported
+        return False
+    return tuple(int(number) for number in installed.split(".")[:2]) < _OLDEST[name]
 
 
 def how_to_install(name: str) -> str:
@@ -105,7 +123,7 @@ def open_backend(
     if precision not in PRECISIONS:
         raise UsageError("unknown precision", precision, f"give {' or '.join(PRECISIONS)}")
     if not is_installed(name):
-        raise ModelError("engine is not installed", name, how_to_install(name))
+        raise ModelError(f"engine is {what_is_missing(name)}", name, how_to_install(name))
     if name in ("eager", *GPU_ENGINES):
         return _open_torch(package, name, precision, threads, device, engines or Engines())
     if device not in ("auto", "cpu"):
