@@ -6,6 +6,7 @@ import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -23,6 +24,8 @@ from tests.conftest import scene
 Frames = Callable[[int], Frame]
 FRAMES = 40
 PROMPTS = ("free viewing", "search for cup")
+ALL = ("x", "clipped", "y", "sum", "again")
+"""Tensors of the small graph that become 8 bits wide: its input, then its outputs."""
 
 
 @pytest.fixture
@@ -159,24 +162,11 @@ def test_graph_is_made_anew_from_photos(copied: Path) -> None:
     assert not list(copied.parent.glob("*-new*"))
 
 
-def test_small_graph_in_8_bits_gives_what_it_gave_even_with_dead_channels() -> None:
-    """Two convolutions with a short cut; a channel of no weight keeps its bias."""
-    onnx = pytest.importorskip("onnx", reason="needs the extra [train]")
-    import onnxruntime as ort
+def small_model(names: list[str], weights: dict[str, NDArray[np.float32]]) -> Any:
+    """Three convolutions of 8 channels, a clip, and a short cut."""
     from onnx import helper, numpy_helper
 
-    from aam_edge.training.quantise_graph import quantise, watched
-
-    rng = np.random.default_rng(0)
-    names = [f"body.stages.1.0.{part}" for part in ("expand", "project", "more")]
-    weights = {}
-    for name in names:
-        weights[f"{name}.weight"] = rng.normal(0, 0.3, (8, 8, 1, 1)).astype(np.float32)
-        weights[f"{name}.weight"][3] = 1e-12
-        weights[f"{name}.bias"] = rng.normal(0, 1, 8).astype(np.float32)
-    limits = {"low": np.array(0, np.float32), "high": np.array(6, np.float32)}
-
-    def convolution(name: str, given: str, out: str) -> object:
+    def convolution(name: str, given: str, out: str) -> Any:
         both = [f"network.{name}.weight", f"network.{name}.bias"]
         return helper.make_node("Conv", [given, *both], [out], name=f"conv_{out}")
 
@@ -187,32 +177,46 @@ def test_small_graph_in_8_bits_gives_what_it_gave_even_with_dead_channels() -> N
         helper.make_node("Add", ["x", "y"], ["sum"], name="add"),
         convolution(names[2], "sum", "again"),
     ]
-    shape = (1, 8, 6, 6)
-    sides = [helper.make_tensor_value_info(name, 1, shape) for name in ("x", "again")]
+    limits = {"low": np.array(0, np.float32), "high": np.array(6, np.float32)}
     tensors = {f"network.{name}": values for name, values in weights.items()} | limits
     held = [numpy_helper.from_array(values, name) for name, values in tensors.items()]
+    sides = [helper.make_tensor_value_info(name, 1, (1, 8, 6, 6)) for name in ALL]
     graph = helper.make_graph(nodes, "small", sides[:1], sides[1:], held)
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=9)
-    assert watched(model.graph) == ["x", "clipped", "y", "sum", "again"]
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=9)
 
-    def run(names: list[str]) -> list[NDArray[np.float32]]:
+
+def test_small_graph_in_8_bits_gives_what_it_gave_even_with_dead_channels() -> None:
+    """A channel of no weight keeps its bias."""
+    onnx = pytest.importorskip("onnx", reason="needs the extra [train]")
+    import onnxruntime as ort
+
+    from aam_edge.training.quantise_graph import quantise, watched
+
+    rng = np.random.default_rng(0)
+    names = [f"body.stages.1.0.{part}" for part in ("expand", "project", "more")]
+    weights = {}
+    for name in names:
+        weights[f"{name}.weight"] = rng.normal(0, 0.3, (8, 8, 1, 1)).astype(np.float32)
+        weights[f"{name}.weight"][3] = 1e-12
+        weights[f"{name}.bias"] = rng.normal(0, 1, 8).astype(np.float32)
+    model = small_model(names, weights)
+    assert watched(model.graph) == list(ALL)
+    given = rng.normal(0, 1, (1, 8, 6, 6)).astype(np.float32)
+
+    def run() -> list[NDArray[np.float32]]:
         content = model.SerializeToString()
         session = ort.InferenceSession(content, providers=["CPUExecutionProvider"])
-        return [np.asarray(one) for one in session.run(names, {"x": given})]
+        return [np.asarray(one) for one in session.run(None, {"x": given})]
 
-    given = rng.normal(0, 1, shape).astype(np.float32)
-    kept = len(model.graph.output)
-    for name in ("clipped", "y", "sum"):
-        model.graph.output.append(helper.make_tensor_value_info(name, 1, shape))
-    *inner, whole = run(["clipped", "y", "sum", "again"])
-    del model.graph.output[kept:]
-    seen = dict(zip(("x", "clipped", "y", "sum", "again"), (given, *inner, whole), strict=True))
+    whole = run()
+    seen = dict(zip(ALL, (given, *whole), strict=True))
     ranges = {n: (min(0.0, float(v.min())), max(0.0, float(v.max()))) for n, v in seen.items()}
     assert quantise(model.graph, weights, ranges) == 3
     onnx.checker.check_model(model)
     assert {node.op_type for node in model.graph.node} == {
         "Conv", "Add", "QuantizeLinear", "DequantizeLinear",
     }  # fmt: skip
-    (rounded,) = run(["again"])
-    assert 1e-6 < np.abs(rounded - whole).max() < 0.02 * np.ptp(whole)
-    np.testing.assert_allclose(rounded[:, 3], weights["body.stages.1.0.more.bias"][3], atol=0.05)
+    rounded = run()
+    assert 1e-6 < np.abs(rounded[-1] - whole[-1]).max() < 0.02 * np.ptp(whole[-1])
+    bias = weights["body.stages.1.0.more.bias"][3]
+    np.testing.assert_allclose(rounded[-1][:, 3], bias, atol=0.05)

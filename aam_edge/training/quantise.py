@@ -158,7 +158,7 @@ def _correlations(whole: Package, rounded: Package, photos: Sequence[Path]) -> A
         for session in sessions:
             session.reset()
             maps.append(session.step(observation)[0].density.ravel())
-        found.append(np.corrcoef(*maps)[0, 1])
+        found.append(np.corrcoef(maps[0], maps[1])[0, 1])
     return np.array(found)
 
 

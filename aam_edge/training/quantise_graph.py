@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
+from typing import Any
 
 import numpy as np
 import onnx
@@ -199,5 +200,5 @@ class _Writer:
         self.tensors.append(numpy_helper.from_array(values, name))
         return name
 
-    def _node(self, kind: str, given: list[str], out: str, **attributes: int) -> None:
+    def _node(self, kind: str, given: list[str], out: str, **attributes: Any) -> None:
         self.nodes.append(helper.make_node(kind, given, [out], name=f"{out}.{kind}", **attributes))
