@@ -73,8 +73,8 @@ class ModelConfig:
     name: str = setting("nano", "a packaged network, or a weights file")
     engine: str = setting("auto", "auto, onnx, openvino, eager; for GPUs compiled, tensorrt")
     device: str = setting("auto", "auto, cpu, cuda or cuda:1, for eager, compiled and tensorrt")
-    precision: Literal["auto", "f32", "bf16", "f16"] = setting(
-        "auto", "auto: the fastest that the engine and machine have"
+    precision: Literal["auto", "f32", "bf16", "f16", "int8"] = setting(
+        "auto", "auto: the fastest that engine and machine have but int8"
     )
     engine_folder: str | None = setting(
         None, "where TensorRT engines lie; default: aam-edge/engines in the user's cache"

@@ -383,7 +383,7 @@ def load(
         name: a packaged network, or the path of a weights file.
         engine: auto (the fastest on the CPU that is installed), onnx, openvino, eager, compiled
             or tensorrt.
-        precision: auto, f32, bf16 or f16.
+        precision: auto, f32, bf16, f16 or int8 (in onnx and openvino).
         text: what reads prompts, table or sentence (pip install aam-edge[text]).
         threads: of the network, at least 1.
         device: auto, cpu, cuda or cuda:1; for eager, compiled and tensorrt.

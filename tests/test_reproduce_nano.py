@@ -74,7 +74,7 @@ def run(line: list[str]) -> subprocess.CompletedProcess[str]:
 def test_commands_are_said_and_understood(root: Path) -> None:
     done = run(command(root, "--dry-run"))
     assert done.returncode == 0, done.stderr
-    labels, fit, more, sound, export, look, evaluate = (
+    labels, fit, more, sound, export, look, int8, evaluate = (
         shlex.split(s) for s in done.stdout.splitlines()
     )
     assert labels[1].endswith("tools/make_labels")
@@ -90,6 +90,7 @@ def test_commands_are_said_and_understood(root: Path) -> None:
     weights = export[export.index("--out") + 1]
     assert look[-1] == evaluate[evaluate.index("--model") + 1]
     assert look[-1].startswith(weights)
+    assert int8[int8.index("--of") + 1] == look[-1]
 
 
 @pytest.mark.slow

@@ -39,7 +39,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="packaged name or file (%(default)s)",
     )
     words = "f16, bf16 or f32 (auto: what the network loses least with)"
-    add("--precision", choices=PRECISIONS, default="auto", help=words)
+    add("--precision", choices=[p for p in PRECISIONS if p != "int8"], default="auto", help=words)
     words = "of the camera's pictures, from which the input's shape follows (%(default)s)"
     add("--camera-size", metavar="WxH", default="640x480", help=words)
     add("--input", metavar="WxH", help="of the network's input, in place of the camera's")

@@ -49,6 +49,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     weights = "checkpoint of released-s, released-b or released-l"
     add("--weights", metavar="FILE", type=Path, help=weights)
     add("--engine", metavar="NAME", default="auto", help="as for the stream (%(default)s)")
+    add("--precision", metavar="NAME", default="auto", help="as model.precision (%(default)s)")
     maps = "maps of another model on the same photos; several with several --maps"
     add("--maps", metavar="NAME=DIR", action="append", default=[], help=maps)
     add("--no-rivals", action="store_true", help="leave OpenCV's own saliency out")

@@ -55,7 +55,7 @@ def _open(name: str, options: argparse.Namespace) -> Predictor:
         return model
     predictor = importlib.import_module("aam_edge.training.measure.predictor")
     package = find_package(name)
-    backend = open_backend(package, options.engine)
+    backend = open_backend(package, options.engine, options.precision)
     network: Predictor = predictor.Network(
         package.name, backend, package, open_text(), options.frames
     )

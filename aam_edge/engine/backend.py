@@ -16,7 +16,7 @@ class Backend(Protocol):
 
     name: str
     precision: str
-    """f32, bf16 or f16: what the network computes in."""
+    """f32, bf16, f16 or int8: what the network computes in."""
     device: str
     """cpu, or a GPU's name."""
     binds_slowly: bool

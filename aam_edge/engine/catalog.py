@@ -24,7 +24,8 @@ last two are for NVIDIA GPUs and taken when asked for (docs/decisions/0040-gpu-e
 
 GPU_ENGINES = ("compiled", "tensorrt")
 
-PRECISIONS = ("auto", "f32", "bf16", "f16")
+PRECISIONS = ("auto", "f32", "bf16", "f16", "int8")
+"""`auto` never takes int8 by itself (docs/decisions/0068-int8.md)."""
 
 TABLE_CHANNELS = 128
 """Numbers of a prompt as the text table and the sentence model write it."""
@@ -105,7 +106,7 @@ def open_backend(
     Args:
         package: the network.
         engine: a name of ENGINES, or auto.
-        precision: auto, f32, bf16 or f16.
+        precision: auto, f32, bf16, f16 or int8.
         threads: of the network, at least 1.
         device: auto, cpu, cuda or cuda:1.
         engines: where TensorRT engines come from.
@@ -125,6 +126,8 @@ def open_backend(
     if not is_installed(name):
         raise ModelError(f"engine is {what_is_missing(name)}", name, how_to_install(name))
     if name in ("eager", *GPU_ENGINES):
+        if precision == "int8":
+            raise ModelError("engine has no int8", name, "take --engine onnx or openvino")
         return _open_torch(package, name, precision, threads, device, engines or Engines())
     if device not in ("auto", "cpu"):
         raise ModelError(f"{name} runs on the CPU alone", device, "take --engine compiled")
@@ -137,7 +140,7 @@ def open_backend(
         raise ModelError(f"engine has no {precision}", name, todo)
     from aam_edge.engine.onnx import OnnxBackend
 
-    return OnnxBackend(package, threads)
+    return OnnxBackend(package, threads, "f32" if precision == "auto" else precision)
 
 
 def _open_torch(
@@ -187,6 +190,8 @@ def open_released(package: Package, config: ModelConfig) -> ReleasedBackend:
     if name not in ("eager", *GPU_ENGINES):
         todo = "take --engine eager, compiled or tensorrt"
         raise ModelError("engine does not run this network", name, todo)
+    if config.precision == "int8":
+        raise ModelError("network has no int8 graph", package.name, "set model.precision=auto")
     if not is_installed("eager"):
         raise ModelError("engine is not installed", "eager", how_to_install("eager"))
     from aam_edge.engine.device import find_device

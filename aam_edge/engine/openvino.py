@@ -1,6 +1,7 @@
 """The network in OpenVINO (extra `[openvino]`), the faster one on CPUs with bf16 or AVX-512.
 
-OpenVINO takes bf16 by itself where the CPU has it; `precision` pins what is wanted.
+OpenVINO takes bf16 by itself where the CPU has it; `precision` pins what is wanted. In int8 what is
+not in 8 bits is f32, and so are second looks.
 """
 
 from __future__ import annotations
@@ -52,17 +53,18 @@ class OpenvinoBackend:
         if precision == "bf16" and not has_bf16:
             raise ModelError("CPU has no bf16", "openvino", "set model.precision=f32")
         self.precision = ("bf16" if has_bf16 else "f32") if precision == "auto" else precision
+        self._graph = package.int8_graph() if precision == "int8" else package.graph
         self._options = {
             "INFERENCE_NUM_THREADS": threads,
             "NUM_STREAMS": 1,
             "PERFORMANCE_HINT": "LATENCY",
-            "INFERENCE_PRECISION_HINT": self.precision,
+            "INFERENCE_PRECISION_HINT": "f32" if precision == "int8" else self.precision,
         }
         self._package = package
 
     def bind(self, buffers: Buffers) -> Runner:
         """Compiles for the buffers' shapes; the arrays are shared, not copied."""
-        return self._runner(self._package.graph, buffers.inputs, buffers)
+        return self._runner(self._graph, buffers.inputs, buffers)
 
     def bind_look(self, buffers: Buffers) -> Runner:
         """The same for second looks."""

@@ -3,6 +3,7 @@
     nano.json         manifest: what it is, its hashes, what it can do
     nano.onnx         the graph of one step, without weights
     nano.look.onnx    the graph of a second look (optional), without weights
+    nano.int8.onnx    the step with convolutions in 8 bits (optional), without weights
     nano.safetensors  all weights, half precision, stored once
 
 The graph names the tensors as external data inside the safetensors file, so ONNX Runtime and
@@ -35,6 +36,7 @@ STEP_OF_FORMAT_1 = frozenset(
 RELEASED = "released"
 """Family of the public network."""
 LOOK = ".look.onnx"
+INT8 = ".int8.onnx"
 GOOD_NAME = re.compile(r"[A-Za-z0-9][\w.-]{0,99}")
 """It stands in messages and in names of files."""
 KINDS = {"prompt_channels": int, "size": str, "half": str, "family": str}
@@ -53,6 +55,8 @@ class Package:
     manifest: dict[str, Any]
     look: Path | None = None
     """Graph of a second look, None where the network has none."""
+    int8: Path | None = None
+    """Graph with convolutions in 8 bits, None where the network has none."""
 
     @property
     def weights_id(self) -> str:
@@ -102,6 +106,13 @@ class Package:
             raise ModelError("network has no second look", self.name, todo)
         return self.look
 
+    def int8_graph(self) -> Path:
+        """Graph with convolutions in 8 bits; ModelError where the network has none."""
+        if self.int8 is None:
+            todo = "set model.precision=f32, or make it: python -m aam_edge.training.quantise --of"
+            raise ModelError("network has no int8 graph", self.name, todo)
+        return self.int8
+
 
 def packaged_names() -> list[str]:
     """The networks that came with aam-edge."""
@@ -134,19 +145,26 @@ def find_package(name: str) -> Package:
     if not path.is_file():
         raise ModelError("weights file is not there", path, "check the path")
     manifest = _read_manifest(path.with_suffix(".json"))
-    look = path.with_suffix(LOOK)
     package = Package(
         str(manifest["name"]),
         path.with_suffix(".onnx"),
         path.with_suffix(".safetensors"),
         manifest,
-        look if "look_sha256" in manifest and look.exists() else None,
+        _optional(path.with_suffix(LOOK), "look_sha256" in manifest),
+        _optional(path.with_suffix(INT8), "int8_sha256" in manifest),
     )
     _check_hash(package.tensors, str(manifest["tensors_sha256"]))
     _check_hash(package.graph, str(manifest["graph_sha256"]))
     if package.look is not None:
         _check_hash(package.look, str(manifest["look_sha256"]))
+    if package.int8 is not None:
+        _check_hash(package.int8, str(manifest["int8_sha256"]))
     return package
+
+
+def _optional(path: Path, is_named: bool) -> Path | None:
+    """A file that a network may do without."""
+    return path if is_named and path.exists() else None
 
 
 def _imported(stored: Stored) -> Package:
