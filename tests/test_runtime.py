@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from statistics import median
 
 import pytest
 
@@ -18,7 +19,7 @@ from aam_edge.sources.faulty import FaultyDevice
 from aam_edge.sources.source import Source
 from tests.recordings import QUIET, Kept
 
-DEADLINE_S = 45.0
+DEADLINE_S = 90.0
 
 
 class Witness(Kept):
@@ -126,8 +127,8 @@ def test_latency_does_not_grow_when_the_network_is_slower_than_the_camera() -> N
         health_seen = len(witness.health)
         witness.wait_for(lambda: len(witness.health) > health_seen)
     ages_s = [(a.publish_ns - a.capture_ns) / 1e9 for a in witness.attentions[40:]]
-    steps = sorted(ages_s)
-    assert steps[len(steps) // 2] < 0.3
+    # A queue in which every frame waits its turn would make the last ones seven times as old.
+    assert median(ages_s[-100:]) < max(0.3, 3 * median(ages_s[:100]))
     assert witness.health[-1].dropped["source/0"] > 0
 
 
