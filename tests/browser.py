@@ -91,7 +91,7 @@ class Feeder:
         cameras: Sequence[str] = ("0",),
         prompts: Sequence[str] = ("free viewing",),
     ) -> None:
-        self.page, self.scene = page, Scene()
+        self.page, self.scene, self.health = page, Scene(), HEALTH
         self.offered = 0
         self.heard: list[Command] = []
         self._commands, self._cameras, self._prompts = commands, cameras, list(prompts)
@@ -120,7 +120,7 @@ class Feeder:
                 self._offer()
             if steps % 12 == 0:
                 states = dict.fromkeys(self._cameras, "live")
-                self.page.offer_health(replace(HEALTH, source_state=states))
+                self.page.offer_health(replace(self.health, source_state=states))
             steps += 1
 
     def _offer(self) -> None:

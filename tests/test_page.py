@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -189,6 +190,15 @@ def test_health_is_shown(opened: Page) -> None:
     drawn = "[...document.querySelectorAll('.meter canvas')].map((c) => c.getContext('2d')"
     drawn += ".getImageData(0, 0, c.width, c.height).data.some((value) => value > 100))"
     wait_for("plots", lambda: opened.evaluate(drawn)[:2] == [True, True], opened)
+
+
+def test_latency_of_a_slow_stream_leaves_room_for_its_unit(opened: Page, feeder: Feeder) -> None:
+    feeder.health = replace(feeder.health, latency_ms={"p50": 99.94, "p99": 1195.4})
+    wait_for("health", lambda: text(opened, "#p99") == "1195", opened)
+    assert text(opened, "#p50") == "99.9"
+    cut = "(p) => { const line = document.querySelector(p).parentElement;"
+    cut += " return line.scrollWidth > line.clientWidth; }"
+    assert not opened.evaluate(cut, "#p99")
 
 
 def test_hidden_page_hangs_up_so_that_nothing_is_encoded_for_it(

@@ -234,8 +234,8 @@ function showHealth(health) {
   plots.dropped.add(Math.max(0, dropped - before));
   plots.entropy.add(page.header?.attention?.entropy ?? null);
   setText("rate", number(health.rate_hz, 1));
-  setText("p50", number(health.latency_ms.p50, 1));
-  setText("p99", number(health.latency_ms.p99, 1));
+  setText("p50", milliseconds(health.latency_ms.p50));
+  setText("p99", milliseconds(health.latency_ms.p99));
   setText("dropped", dropped);
   page.health = health;
   showSystem(health);
@@ -371,6 +371,7 @@ function listen() {
 const make = (tag, className = "") => Object.assign(document.createElement(tag), { className });
 const sum = (counts) => Object.values(counts).reduce((total, count) => total + count, 0);
 const number = (value, digits) => (Number.isFinite(value) ? value.toFixed(digits) : "–");
+const milliseconds = (value) => number(value, value < 100 ? 1 : 0);
 
 function setText(id, text) {
   if ($(id).textContent !== String(text)) $(id).textContent = text;
