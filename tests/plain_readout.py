@@ -171,19 +171,7 @@ def find_peaks(
     most: int = 8,
     least_score: float = 0.0,
 ) -> tuple[Peak, ...]:
-    """The hills of a density that stand out, best score first.
-
-    A uniform map has none: a top must reach LEAST_RISE times the uniform density. Tops that lie
-    close together are one (MERGE_WIDTHS), and a cell's mass counts for its own hill only, so all
-    scores together are at most 1.
-
-    Args:
-        density: (h, w), float32, >= 0, sums to 1.
-        variance: (h, w), beta P: of the log-density's error, see above.
-        image: (W, H) of the source picture, pixels.
-        most: peaks returned at most.
-        least_score: peaks with less mass within 2 widths are left out.
-    """
+    """What `aam_edge.readout.peaks.find_peaks` says, in its plain form."""
     hills = find_hills(density)
     stands_out = density[hills.rows, hills.columns] >= LEAST_RISE * density.mean()
     n = min(int(stands_out.sum()), MOST_CANDIDATES)
