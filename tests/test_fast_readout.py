@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from aam_edge.config import GazeConfig
 from aam_edge.messages import Frame, Map, Observation, RawAttention, Target
 from aam_edge.readout.gaze import GazeChooser
 from aam_edge.readout.hills import find_hills
-from aam_edge.readout.peaks import Peak, find_peaks
+from aam_edge.readout.peaks import LEAST_RISE, Peak, find_peaks
 from tests import plain_readout
 from tests.plain_readout import PlainGaze
 
@@ -50,6 +50,8 @@ def test_hills_are_those_of_the_plain_form(density: Map) -> None:
 @settings(deadline=None, max_examples=200)
 @given(densities(), st.integers(0, 2**32 - 1))
 def test_peaks_are_those_of_the_plain_form(density: Map, seed: int) -> None:
+    # Whether a top just on the bound stands out is a matter of rounding.
+    assume(not np.isclose(density, LEAST_RISE * density.mean(), rtol=1e-5, atol=0).any())
     variance = np.random.default_rng(seed).uniform(0, 2, density.shape).astype(np.float32)
     fast = find_peaks(density, variance, IMAGE, most=32)
     plain = plain_readout.find_peaks(density, variance, IMAGE, most=32)
