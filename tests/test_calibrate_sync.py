@@ -78,6 +78,23 @@ def test_events_that_are_only_heard_or_only_seen_do_not_mislead() -> None:
     assert found.offset_s == pytest.approx(0.08, abs=0.02)
 
 
+def test_hands_that_change_the_light_a_little_are_still_a_clap() -> None:
+    """Four of the six times the picture was lighter a moment before the hands met."""
+    light = flash_signals(EVENTS_S[:4] - 0.15, 6.0, FPS).light
+    stamps = np.arange(len(light)) / FPS
+    since = stamps[:, None] - EVENTS_S
+    moved = ((since > -0.2) & (since < 0)).any(axis=1) + 0.5 * (
+        (since >= 0) & (since < 1 / FPS)
+    ).any(axis=1)
+    motion = 0.2 * moved + np.random.default_rng(2).normal(0, 0.002, len(light))
+    found = find_offset(
+        PictureSignals(stamps, light, motion), clicks(EVENTS_S + 0.08, 6.0), SOUND_RATE_HZ
+    )
+    assert found.by == "clap"
+    assert found.events >= 5
+    assert found.offset_s == pytest.approx(0.08, abs=0.02)
+
+
 def test_nothing_that_goes_together_is_said() -> None:
     quiet = clicks(np.zeros(0), 6.0)
     with pytest.raises(DataError, match="no claps or flashes that are seen and heard"):
