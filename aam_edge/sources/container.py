@@ -44,8 +44,7 @@ class Picture:
     def image(self) -> Image:
         """(H, W, 3) BGR, upright."""
         image = self.frame.to_ndarray(format="bgr24")
-        # PyAV before 13 does not know it.
-        turns = round(getattr(self.frame, "rotation", 0) / 90) % 4
+        turns = round(self.frame.rotation / 90) % 4
         return np.ascontiguousarray(np.rot90(image, turns), np.uint8)
 
 
@@ -81,7 +80,11 @@ class Container:
             self._container.close()
             raise SourceError("file has no video", shown, "give one with pictures")
         self._video = self._container.streams.video[0]
-        width, height = self._video.codec_context.width, self._video.codec_context.height
+        codec: Any = self._video.codec_context
+        if codec is None:  # FFmpeg knows no decoder for what the file says it holds
+            self._container.close()
+            raise SourceError("video cannot be opened", f"{shown}: unknown codec", ADVICE)
+        width, height = codec.width, codec.height
         if width * height > MOST_PIXELS:
             self._container.close()
             raise SourceError("video is too large", f"{shown}: {width}x{height}", ADVICE)
