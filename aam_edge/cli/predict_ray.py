@@ -177,7 +177,7 @@ def _ray() -> Any:
         importlib.import_module("ray.data")
     except ImportError as problem:
         todo = "pip install aam-edge[ray]"
-        raise UsageError("predict --ray needs a library", problem.name, todo) from problem
+        raise UsageError("predict --ray needs a library", problem.name or problem, todo) from problem
     return ray
 
 
