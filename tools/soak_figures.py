@@ -64,10 +64,13 @@ def findings(samples: Samples, fps: float, *, is_paced: bool) -> list[Finding]:
     time_s, rss = np.array(samples.time_s), np.array(samples.rss_mb)
     settled = time_s >= min(SETTLED_S, time_s[-1] / 3)
     growth = slope_an_hour(time_s[settled], rss[settled])
+    late = time_s >= time_s[-1] / 2  # tells what grew once from what goes on growing
+    later = slope_an_hour(time_s[late], rss[late])
     rows = [
         Finding(
             "memory after the first minute",
-            f"{rss[settled].min():.1f} to {rss[settled].max():.1f} MB, {growth:+.2f} MB/h",
+            f"{rss[settled].min():.1f} to {rss[settled].max():.1f} MB, {growth:+.2f} MB/h"
+            f" ({later:+.2f} in the second half)",
             f"below {MOST_GROWTH_MB_H:+.0f} MB/h",
             growth < MOST_GROWTH_MB_H,
         )
