@@ -16,6 +16,9 @@ from aam_edge.errors import UsageError
 from aam_edge.prompts import REMEDY, checked_prompt
 from aam_edge.settings import at_least, load_settings, section, setting, within
 
+INPUT_PIXELS = 224 * 288
+"""Area of the input that the packaged network was taught at."""
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SourceConfig:
@@ -84,7 +87,7 @@ class ModelConfig:
         "table", "what turns prompts into numbers: the packaged table, or the extra [text]"
     )
     threads: int = setting(1, "threads of the network; more gain little and cost a core")
-    pixels: int = setting(192 * 256, "wanted area of the network's input, pixels")
+    pixels: int = setting(INPUT_PIXELS, "wanted area of the network's input, pixels")
     batch: int = setting(8, "cameras in one pass of the network at most; 1: one after the other")
     window: int = setting(16, "released networks: frames that a map is made from")
     filter: bool = setting(

@@ -136,9 +136,13 @@ def test_nearness_to_many_prompts_is_that_of_each_alone(hyperbolic: bool) -> Non
 
 def test_presence_that_is_trained_is_the_presence_that_is_given() -> None:
     decoder = decoder_of()
+    for layer in decoder.recognition.children():
+        if isinstance(layer, torch.nn.Linear):
+            torch.nn.init.normal_(layer.weight)
     seen, prompts = seen_by(decoder), some_prompts(2)
     points = decoder.point(prompts)
-    trained = decoder.presence_of(decoder.nearness_to(seen.cells, points), seen.whole, points)
+    nearness = decoder.nearness_to(seen.cells, points)
+    trained = decoder.presence_of(seen, nearness, points, prompts)
     for n in (0, 1):
         given_ = decoder(seen, prompts[n : n + 1].expand(2, -1)).presence
         np.testing.assert_allclose(trained[:, n], given_, rtol=1e-3, atol=1e-3)

@@ -32,12 +32,12 @@ def said(program: str) -> list[str]:
 
 def test_own_source_and_own_sink_run_in_the_stream() -> None:
     lines = said(code("A camera type", "A sink"))
-    assert lines == [f"bars {n} (48, 64) True" for n in range(5)]
+    assert lines == [f"bars {n} (56, 72) True" for n in range(5)]
 
 
 def test_own_engine_wording_and_synonym_do_as_the_page_says() -> None:
     lines = said("import numpy as np\n" + code("An engine", "A wording of prompts", "A synonym"))
-    assert lines == ["counting f32 (48, 64) 1", "cup", "('red cup',)"]
+    assert lines == ["counting f32 (56, 72) 1", "cup", "('red cup',)"]
 
 
 def test_own_metric_is_in_the_table_of_evaluate(tmp_path: Path) -> None:

@@ -256,6 +256,8 @@ def test_engines_know_the_network_s_inputs_outputs_and_sizes() -> None:
 
 def test_gradients_reach_every_weight_through_a_clip() -> None:
     network = eager_to_hear(3.0)
+    torch.nn.init.normal_(network.decoder.recognition.ask_keys.weight)  # at 0 no key learns
+    torch.nn.init.normal_(network.decoder.recognition.ask_gist.weight)
     steps = play(network, jumps_and_bangs(8))
     last = steps[-1]
     outputs = [last.density, last.state.variance, last.presence, last.searching]

@@ -49,7 +49,7 @@ def test_readme_loop_over_the_demo(model: aam_edge.Model) -> None:
     with aam_edge.open_source("demo") as source:
         for frame, _ in zip(source, range(5), strict=False):
             for attention in stream.step(frame):
-                assert attention.density.shape == (48, 64)
+                assert attention.density.shape == (56, 72)
                 assert attention.targets
                 assert attention.gaze is not None
                 assert attention.camera == "demo"

@@ -34,7 +34,7 @@ def test_plain_subscriber_reads_maps_as_the_contract_says(program: Program) -> N
     first = messages[0]
     wired = first["map"]
     density = np.frombuffer(wired["data"], wired["dtype"]).reshape(wired["shape"]) * wired["scale"]
-    assert density.shape == (48, 64)
+    assert density.shape == (56, 72)
     assert density.sum(dtype=np.float64) == pytest.approx(1, abs=1e-3)
     assert first["schema"] == 1
     assert (first["camera"], first["prompt"], first["model"]) == (

@@ -302,3 +302,19 @@ def test_two_processes_have_the_losses_of_one(discs: Path, tmp_path: Path, strat
     assert vals[1]["discs"]["CC"] == pytest.approx(vals[0]["discs"]["CC"], abs=1e-3)
     state = torch.load(two / "last.pt", weights_only=True)
     assert json.dumps(state["config"]["devices"]["strategy"]) == f'"{strategy}"'
+
+
+def test_profile_says_where_the_time_of_steps_goes_and_leaves_nothing(
+    discs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out"
+    sets = options_of(f"native:{discs}", out, "clips.every=0", "data.val=none")
+    assert main([*sets, "--profile", "2", "--quiet"]) == 0
+    said = capsys.readouterr().out.splitlines()
+    assert said[0].startswith("2 steps, ")
+    seconds = {line[:28].strip(): float(line[28:].split()[0]) for line in said[1:4]}
+    assert list(seconds) == ["network", "waiting for batches", "rest"]
+    assert seconds["network"] > 0
+    assert seconds["network"] + seconds["rest"] >= 0
+    assert any("aten::" in line for line in said)
+    assert not out.exists()

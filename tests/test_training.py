@@ -133,11 +133,11 @@ def test_exported_network_is_the_trained_one_in_every_engine(tmp_path: Path) -> 
     prompt = torch.from_numpy(np.stack([EMBED("cup"), EMBED("dog")]))[None]
     for engine in ("onnx", "eager"):
         session = Session(open_backend(package, engine), ["cup", "dog"], embed=EMBED)
-        state = network.init_state(1, 2, 192, 256)
+        state = network.init_state(1, 2, 224, 288)
         for i in range(3):
             frame = Frame(scene(i), START_NS + i * 40_000_000, "test", i)
             readings = session.step(Observation(frame))
-            image = torch.from_numpy(cv2.resize(scene(i), (256, 192), interpolation=cv2.INTER_AREA))
+            image = torch.from_numpy(cv2.resize(scene(i), (288, 224), interpolation=cv2.INTER_AREA))
             dt_s = torch.tensor([0.04 if i else 0.0])
             with torch.no_grad():
                 step = network.step(silent_moment(image[None], prompt, dt_s), state)

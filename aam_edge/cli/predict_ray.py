@@ -176,8 +176,8 @@ def _ray() -> Any:
         ray = importlib.import_module("ray")
         importlib.import_module("ray.data")
     except ImportError as problem:
-        todo = "pip install aam-edge[ray]"
-        raise UsageError("predict --ray needs a library", problem.name or problem, todo) from problem
+        lacking, todo = problem.name or problem, "pip install aam-edge[ray]"
+        raise UsageError("predict --ray needs a library", lacking, todo) from problem
     return ray
 
 

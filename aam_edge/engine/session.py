@@ -11,6 +11,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from aam_edge.config import INPUT_PIXELS
 from aam_edge.engine.backend import Backend, LookingBackend, Runner
 from aam_edge.engine.buffers import (
     KEPT_SHAPES,
@@ -21,7 +22,7 @@ from aam_edge.engine.buffers import (
     initial_state,
 )
 from aam_edge.engine.log_mel import LogMel
-from aam_edge.engine.size import INPUT_PIXELS, input_size, picture_for
+from aam_edge.engine.size import input_size, picture_for
 from aam_edge.engine.stamps import Stamps
 from aam_edge.errors import ModelError
 from aam_edge.messages import Box, Frame, Observation, RawAttention, Sound

@@ -8,11 +8,11 @@ from functools import lru_cache
 import cv2
 import numpy as np
 
+from aam_edge.config import INPUT_PIXELS
 from aam_edge.messages import Frame, Image
 
 STRIDE = 32
 """Sides of the network's input are multiples of this."""
-INPUT_PIXELS = 192 * 256
 SMALLEST_SIDE, LARGEST_SIDE = 96, 512
 
 

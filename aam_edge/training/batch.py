@@ -22,7 +22,7 @@ Embed = Callable[[str], NDArray[np.float32]]
 COARSE = 2
 """Cells of the map along one cell of the dense heat."""
 PLACE = {name: i for i, name in enumerate(NAMES)}
-SHAPES = ((192, 256), (224, 224), (256, 192))
+SHAPES = ((224, 288), (256, 256), (288, 224))
 """Inputs at scale 1."""
 VIEWINGS = 2
 """Densities asked of one picture at most: where people had several instructions, two at once show
@@ -167,7 +167,8 @@ def size_for(width: int, height: int, scale: float) -> tuple[int, int]:
     """(H, W) of the input for a picture, the nearest of three: few shapes fill their batches."""
     aspect = math.log(width / height)
     size = min(SHAPES, key=lambda shape: abs(math.log(shape[1] / shape[0]) - aspect))
-    return 32 * round(size[0] * scale / 32), 32 * round(size[1] * scale / 32)
+    # Halves go down: 96 x 128 at scale 0.5.
+    return 32 * math.ceil(size[0] * scale / 32 - 0.5), 32 * math.ceil(size[1] * scale / 32 - 0.5)
 
 
 def mosaic_of(

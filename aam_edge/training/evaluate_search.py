@@ -9,7 +9,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from aam_edge.engine.size import INPUT_PIXELS, input_size
+from aam_edge.config import INPUT_PIXELS
+from aam_edge.engine.size import input_size
 from aam_edge.messages import Image
 from aam_edge.model.native.network import NativeNetwork
 from aam_edge.training.batch import Embed

@@ -148,7 +148,7 @@ def _shapes() -> tuple[tuple[Any, ...], tuple[Any, ...]]:
 
 def _arguments(network: NativeNetwork) -> tuple[Part, tuple[Tensor, ...]]:
     """An example of a part, and of moment and state."""
-    height, width = 192, 256
+    height, width = 224, 288
     image = torch.zeros(2, height, width, 3, dtype=torch.uint8)
     prompt = torch.zeros(2, 3, prompt_channels(size_of(network)))
     moment = silent_moment(image, prompt, torch.zeros(2))

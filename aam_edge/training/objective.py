@@ -157,7 +157,7 @@ def name_losses(
     gain, shift = decoder.cell_line
     sharp = decoder.log_sharpness.exp() * nearness
     coco = len(COCO_NAMES)
-    presence = decoder.presence_of(nearness, seen.whole, points)
+    presence = decoder.presence_of(seen, nearness, points, batch.names)
     there, not_there = presence_loss(presence, batch.present)
     told = there / divisors.present + not_there / divisors.absent
     naming = naming_loss(sharp[:, :coco], batch.heat[:, :coco])

@@ -29,6 +29,7 @@ FLOAT_PARTS = (
     *("body.stem", "body.stages.0"),
     # Small, and in front of an upsampling, which ONNX Runtime does faster between floats.
     *("decoder.down", "decoder.to_middle", "decoder.to_fine", "decoder.hint"),
+    "decoder.recognition",
 )
 """Their convolutions stay as they are (docs/decisions/0068-int8.md)."""
 ACTIVATIONS = ("Clip", "Relu")

@@ -7,7 +7,7 @@ ICML 2023): the prompt is a point z_txt, every cell of stride 8 a point z_p, the
     scale weights     w_k = 4 softmax_k(-d(z_txt, mu_k))      which strides answer this prompt
     search evidence   s_p = -d(z_p, z_txt)                    how near a cell is to what is asked
     spatial focus     f_p = cos(exterior angle at z_txt to z_p)   whether it lies in its cone
-    presence          sigmoid(a smooth max_p s_p - b d(z_img, z_txt) + c)
+    presence          sigmoid(a smooth max_p s_p - b d(z_img, z_txt) + c + recognition.py)
 
 The prompt also shifts and scales channels (FiLM, E. Perez et al., AAAI 2018) and places the prior,
 a mixture of Gaussians, which for free viewing is the centre bias.
@@ -26,6 +26,7 @@ from torch import Tensor, nn
 
 from aam_edge.model.native import lorentz
 from aam_edge.model.native.prior import Prior
+from aam_edge.model.native.recognition import Recognition, log_mean_exp
 
 PROMPT_CHANNELS = 128
 LEVEL_CHANNELS = (32, 64, 96, 96)
@@ -69,6 +70,10 @@ class Pyramid(NamedTuple):
     """(B, SPACE, h/2, w/2), the points z_p, space part."""
     whole: Tensor
     """(B, SPACE), the points z_img."""
+    keys: Tensor
+    """(B, c, h/4, w/4), what `recognition` reads of cells of stride 16."""
+    gist: Tensor
+    """(B, c), and of the whole picture."""
 
 
 class Evidence(NamedTuple):
@@ -142,6 +147,7 @@ class Decoder(nn.Module):
         self.log_sharpness = nn.Parameter(torch.tensor(math.log(10.0)))
         """From nearness to the log-odds between names or cells; for training."""
         self.presence = nn.Parameter(torch.tensor([3.0, 1.0, -2.0]))
+        self.recognition = Recognition(tap_channels, prompt_channels)
         self.searching = nn.Linear(prompt_channels, 1)
         self.prior = Prior(prompt_channels)
 
@@ -174,6 +180,7 @@ class Decoder(nn.Module):
             (middle[0], _twice(middle[1]), _twice(_twice(middle[2]))),
             self._lift(tangent.float() * self.cell_scale.exp()),
             self._lift(self.to_whole(mean).float() * self.whole_scale.exp()),
+            *self.recognition.look(taps),
         )
 
     def point(self, prompt: Tensor) -> Tensor:
@@ -205,7 +212,7 @@ class Decoder(nn.Module):
         return Evidence(
             evidence - evidence.logsumexp(dim=(2, 3), keepdim=True),
             log_variance.clamp(MIN_LOG_VARIANCE, MAX_LOG_VARIANCE),
-            self._presence(nearness, seen.whole, point),
+            self._presence(seen, nearness, point, prompt),
             self.searching(prompt).float().squeeze(1),
         )
 
@@ -226,28 +233,34 @@ class Decoder(nn.Module):
             nearness = -_distance(nearness, *squares, self.curvature)
         return nearness.view(len(cells), len(points), *cells.shape[2:])
 
-    def presence_of(self, nearness: Tensor, whole: Tensor, points: Tensor) -> Tensor:
+    def presence_of(
+        self, seen: Pyramid, nearness: Tensor, points: Tensor, prompts: Tensor
+    ) -> Tensor:
         """Log-odds that what is asked for is in view, for many prompts.
 
         Args:
+            seen: B pictures.
             nearness: (B, M, h, w), of `nearness_to`.
-            whole: (B, SPACE), z_img.
             points: (M, SPACE), of prompts.
+            prompts: (M, 128).
 
         Returns:
             (B, M).
         """
-        apart = self.nearness_to(whole[:, :, None, None], points)[:, :, 0, 0]
-        return self._log_odds(smooth_max(nearness), apart)
+        apart = self.nearness_to(seen.whole[:, :, None, None], points)[:, :, 0, 0]
+        return self._log_odds(seen, smooth_max(nearness), apart, prompts[None])
 
-    def _presence(self, nearness: Tensor, whole: Tensor, point: Tensor) -> Tensor:
-        apart, _ = self._geometry(whole[:, :, None, None], point)  # (B, 1, 1, 1)
-        return self._log_odds(smooth_max(nearness)[:, 0], apart[:, 0, 0, 0])
+    def _presence(self, seen: Pyramid, nearness: Tensor, point: Tensor, prompt: Tensor) -> Tensor:
+        apart, _ = self._geometry(seen.whole[:, :, None, None], point)  # (B, 1, 1, 1)
+        of_cells, of_whole = smooth_max(nearness), apart[:, :, 0, 0]  # (B, 1) each
+        return self._log_odds(seen, of_cells, of_whole, prompt[:, None])[:, 0]
 
-    def _log_odds(self, of_cells: Tensor, of_whole: Tensor) -> Tensor:
-        log_odds: Tensor = (
-            self.presence[0] * of_cells + self.presence[1] * of_whole + self.presence[2]
-        )
+    def _log_odds(
+        self, seen: Pyramid, of_cells: Tensor, of_whole: Tensor, prompts: Tensor
+    ) -> Tensor:
+        told = torch.stack([of_cells, of_whole], dim=2)  # (B, M, 2)
+        plain = (told * self.presence[:2]).sum(2) + self.presence[2]
+        log_odds: Tensor = plain + self.recognition(seen.keys, seen.gist, told, prompts)
         return log_odds
 
     def _scale_weights(self, point: Tensor) -> Tensor:
@@ -272,10 +285,7 @@ class Decoder(nn.Module):
 
 def smooth_max(x: Tensor) -> Tensor:
     """A smooth maximum over cells, (B, N, h, w) to (B, N)."""
-    flat = SHARPNESS * x.flatten(2)
-    highest = flat.amax(2, keepdim=True)
-    mean = (flat - highest).exp().mean(2).log() + highest.squeeze(2)
-    return (mean + math.log(USUAL_CELLS)) / SHARPNESS
+    return (log_mean_exp(SHARPNESS * x.flatten(2)) + math.log(USUAL_CELLS)) / SHARPNESS
 
 
 def cell_geometry(cells: Tensor, point: Tensor, c: Tensor) -> tuple[Tensor, Tensor]:

@@ -272,4 +272,4 @@ def repeated(seen: Pyramid, prompts: int) -> Pyramid:
         return x[:, None].expand(-1, prompts, *x.shape[1:]).flatten(0, 1)
 
     levels = tuple(each(x) for x in seen.levels)
-    return Pyramid(each(seen.fine), levels, each(seen.cells), each(seen.whole))
+    return Pyramid(each(seen.fine), levels, *map(each, seen[2:]))

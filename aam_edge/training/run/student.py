@@ -166,7 +166,7 @@ def _taught(parts: dict[str, Tensor]) -> Taught:
 
 def _single(seen: Pyramid) -> Pyramid:
     levels = tuple(level.float() for level in seen.levels)
-    return Pyramid(seen.fine.float(), levels, seen.cells.float(), seen.whole.float())
+    return Pyramid(seen.fine.float(), levels, *(x.float() for x in seen[2:]))
 
 
 def _moment(batch: ClipBatch, t: int) -> Moment:
