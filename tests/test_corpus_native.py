@@ -200,3 +200,32 @@ def test_folders_name_what_is_on_their_photos(tmp_path: Path) -> None:
         read(f"classes:{tmp_path}", "val")
     trees.write(tmp_path / "val" / "owl" / "a.jpg", trees.stimulus(0))
     assert len(read(f"classes:{tmp_path}", "val")[0]) == 1
+
+
+def test_listed_photos_with_boxes_keep_a_seventh_of_coco_for_val(tmp_path: Path) -> None:
+    root = tmp_path / "photos"
+    cup = {"name": "cup", "box": [0.1, 0.2, 0.5, 0.6]}
+    listed = [
+        {"file": f"images/{i}.png", "source": "COCO 2017 val", "objects": [cup]} for i in range(40)
+    ]
+    listed[3] = listed[3] | {"objects": [cup, {"name": "dog"}]}
+    listed.append({"file": "images/40.png", "source": "of nobody knows whom", "objects": [cup]})
+    for photo in listed[:39]:
+        trees.write(root / str(photo["file"]), trees.stimulus(0))
+    (root / "annotations.json").write_text(json.dumps({"photos": listed}))
+    train, skipped = read(f"boxes:{root}")
+    val, _ = read(f"boxes:{root}", "val")
+    names = [{item.name for item in items} for items in (train, val)]
+    assert not names[0] & names[1]
+    assert names[0] | names[1] == {str(i) for i in range(39)}
+    assert 2 <= len(val) <= 12
+    assert train[0].things[0].name == "cup"
+    assert train[0].things[0].box == pytest.approx((0.1, 0.2, 0.5, 0.6))
+    _, in_val = read(f"boxes:{root}", "val")
+    reasons = {**skipped.reasons, **in_val.reasons}
+    assert reasons == {"file is missing": 1, "box cannot be read": 1}
+    with pytest.raises(DataError, match="no such split"):
+        read(f"boxes:{root}", "test")
+    (root / "annotations.json").write_text("{}")
+    with pytest.raises(DataError, match=r"list cannot be read .*annotations.json"):
+        read(f"boxes:{root}")

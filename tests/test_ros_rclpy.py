@@ -226,6 +226,31 @@ def test_service_whose_callback_fails_tells_who_calls_and_who_spins() -> None:
         caller.join()
 
 
+def test_call_waits_for_the_answer_of_another_node() -> None:
+    with RosBridge() as server, node_of(server) as worker, node_of(server, name="boss") as boss:
+
+        def work(request: Any, response: Any) -> Any:
+            response.success, response.message = True, "done"
+            return response
+
+        client = boss.create_client(Trigger, "work")
+        worker.create_service(Trigger, "work", work)
+        is_over = threading.Event()
+        spinning = threading.Thread(target=spin_until, args=(worker, is_over.is_set, "the end"))
+        spinning.start()
+        try:
+            assert client.wait_for_service(timeout_sec=DEADLINE_S)
+            answer = client.call(Trigger.Request(), timeout_sec=DEADLINE_S)
+            assert (answer.success, answer.message) == (True, "done")
+            with pytest.raises(TypeError, match="Expected"):
+                client.call("now")
+        finally:
+            is_over.set()
+            spinning.join()
+        with pytest.raises(TimeoutError):  # nobody spins there any more
+            client.call(Trigger.Request(), timeout_sec=0.05)
+
+
 def test_client_without_a_bridge_says_so() -> None:
     server = RosBridge()
     server.port = NOBODY

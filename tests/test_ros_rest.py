@@ -110,3 +110,18 @@ def test_names_of_levels_profiles_and_services(node: Node) -> None:
     )
     with pytest.raises(NotCovered, match="liveliness"):
         node.create_publisher(message("std_msgs/msg/String"), "words", 1).assert_liveliness()
+
+
+def test_duration_is_a_span_that_is_compared_and_sent() -> None:
+    short, long = Duration(seconds=1.5), Duration(seconds=2, nanoseconds=5)
+    assert short.nanoseconds == 1_500_000_000
+    assert short < long
+    assert long >= short
+    assert Duration(nanoseconds=1_500_000_000) == short
+    assert len({short, Duration(nanoseconds=1_500_000_000)}) == 1
+    sent = long.to_msg()
+    assert (sent.sec, sent.nanosec) == (2, 5)
+    assert Duration.from_msg(sent) == long
+    assert repr(short) == "Duration(nanoseconds=1500000000)"
+    with pytest.raises(TypeError):
+        _ = short < 2
