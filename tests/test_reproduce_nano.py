@@ -8,12 +8,15 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 pytest.importorskip("torch", reason="needs the extra [train]")
 
 from aam_edge.cli.main import build_parser
-from aam_edge.training.search_data import is_held_out
+from aam_edge.training.prompts import TASKS
+from aam_edge.training.search_data import is_held_out, read_photos
+from aam_edge.training.taught import teach
 from tests.test_training_data import PHOTOS, tiny_tree
 
 TOOL = Path(__file__).resolve().parents[1] / "tools" / "reproduce_nano"
@@ -28,12 +31,20 @@ class CenterNet:
     def maps(self, picture):
         heat = np.full((128, 128, 80), 0.01, np.float32)
         heat[16:32, 16:32, 41] = 0.9
-        return heat, None
+        return heat, np.full((128, 128, 4), 32, np.float32)
+
+
+class Graph:
+    # Strides 8, 16 and 32 of the picture itself.
+
+    def run(self, names, given):
+        image = given["image"][:, :1]
+        return [image[:, :, ::stride, ::stride].repeat(4, 1) for stride in (8, 16, 32)]
 
 
 class Classifier:
     def __init__(self, size):
-        pass
+        self.model = Graph()
 
     def run(self, picture):
         return {"logits": np.linspace(0, 1, 1000, dtype=np.float32) * picture.mean() / 255}
@@ -74,23 +85,48 @@ def run(line: list[str]) -> subprocess.CompletedProcess[str]:
 def test_commands_are_said_and_understood(root: Path) -> None:
     done = run(command(root, "--dry-run"))
     assert done.returncode == 0, done.stderr
-    labels, fit, more, sound, export, look, int8, evaluate = (
+    labels, fit, more, views, last, sound, export, look, int8, evaluate = (
         shlex.split(s) for s in done.stdout.splitlines()
     )
     assert labels[1].endswith("tools/make_labels")
     assert "aam_edge.training.fit_sound" in sound
-    for words in (fit, more, export, evaluate):
+    for words in (fit, more, last, export, evaluate):
         options = build_parser().parse_args(words[3:])
         assert options.command == words[3]
     # Each step reads what the ones before it write.
     assert fit[-1] == f"out={root.parent / 'out' / 'fit'}"
     assert f"start={fit[-1].removeprefix('out=')}/last.pt" in more
-    assert export[4] == f"{more[-1].removeprefix('out=')}/last.pt"
+    assert f"start={more[-1].removeprefix('out=')}/last.pt" in last
+    assert last.index(f"data.views={views[-1]}") > last.index(f"data.photos={root}")
+    assert export[4] == f"{last[-1].removeprefix('out=')}/last.pt"
     assert sound[sound.index("--out") + 1] == export[export.index("--hearing") + 1]
     weights = export[export.index("--out") + 1]
     assert look[-1] == evaluate[evaluate.index("--model") + 1]
     assert look[-1].startswith(weights)
     assert int8[int8.index("--of") + 1] == look[-1]
+
+
+def test_larger_teacher_tells_of_photos_nobody_looked_at(root: Path, tmp_path: Path) -> None:
+    table = dict(np.load(root / "heat.npz"))
+    table["peaks"][:, 0] = [0.9, *[0.0] * (len(table["peaks"]) - 1)]  # a person in the first
+    np.savez(root / "heat.npz", **table)
+    file = tmp_path / "views.npz"
+    tool = [sys.executable, str(TOOL.with_name("teach_views")), "--root", str(root)]
+    heat = ["--heat", str(root / "heat.npz"), "--steps", "2", "--out", str(file)]
+    done = run([*tool, *heat])
+    assert done.returncode == 0, done.stderr
+    views, photos = dict(np.load(file)), read_photos(root, root / "heat.npz")
+    assert views["instructed"].shape == (len(photos), len(views["instructions"]), 48, 64)
+    told = views["free"].any((1, 2)).tolist()
+    assert told == [not photo.has_people for photo in photos]
+    assert views["free"].max((1, 2))[told].min() == 255
+    people = [photo.chances is not None and photo.chances[0] > 0.4 for photo in photos]
+    assert people[0]
+    assert not all(people)
+    assert views["instructed"].any((1, 2, 3)).tolist() == people
+    teach(photos, file)
+    by_teachers = {text for text, _, weight in photos[0].maps if weight < 1}
+    assert by_teachers == {*TASKS, "free viewing"} - {text for text, _ in photos[0].gaze}
 
 
 @pytest.mark.slow

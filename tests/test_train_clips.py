@@ -148,7 +148,7 @@ def test_sound_comes_along_where_it_is_wanted(root: Path) -> None:
 
 def student() -> Student:
     torch.manual_seed(0)
-    return Student(NativeNetwork(), Shares(), 0.0, torch.zeros(0, 128))
+    return Student(NativeNetwork(), Shares(), 0.0, torch.zeros(0, 128), torch.full((93,), 0.5))
 
 
 def batch_of(frames: int) -> tuple[Clip, ClipsConfig]:

@@ -12,11 +12,13 @@ import pytest
 torch = pytest.importorskip("torch", reason="needs the extra [train]")
 pytest.importorskip("onnx", reason="needs the extra [train]")
 
+from safetensors.torch import load_file
+
 from aam_edge.engine.catalog import open_backend, open_text
 from aam_edge.engine.package import find_package
 from aam_edge.engine.session import Session
 from aam_edge.engine.text import TextTable
-from aam_edge.errors import DataError
+from aam_edge.errors import DataError, UsageError
 from aam_edge.messages import Frame, Observation
 from aam_edge.model.native.network import NativeNetwork, silent_moment
 from aam_edge.model_api import load
@@ -26,6 +28,7 @@ from aam_edge.training.evaluate import GAZE_SETS, evaluate, stills
 from aam_edge.training.export import export_network, load_weights
 from aam_edge.training.search_data import read_photos
 from aam_edge.training.taught import read_lexicon, teach
+from aam_edge.training.temper import temper
 from tests.conftest import START_NS, scene
 from tests.test_training_data import tiny_tree
 
@@ -92,6 +95,21 @@ def test_teacher_says_how_photos_nobody_looked_at_are_viewed(tree: Path, tmp_pat
     assert taught[0].maps[0][1].sum() == pytest.approx(1)
 
 
+def test_teacher_tells_instructions_where_nobody_had_them(tree: Path, tmp_path: Path) -> None:
+    photos = read_photos(tree, tree / "heat.npz")
+    instructed = np.full((len(photos), 1, 48, 64), 9, np.uint8)
+    instructed[::2] = 0
+    free, texts = np.full((len(photos), 48, 64), 9, np.uint8), ["count the people"]
+    np.savez(tmp_path / "views.npz", free=free, instructions=texts, instructed=instructed)
+    before = [[text for text, *_ in photo.maps] for photo in photos]
+    teach(photos, tmp_path / "views.npz", 0.7)
+    for i, (photo, had) in enumerate(zip(photos, before, strict=True)):
+        told = [text for text, _, weight in photo.maps if weight == 0.7]
+        free_view = [] if photo.has_people else ["free viewing"]
+        asked = ["count the people"] if i % 2 and "count the people" not in had else []
+        assert told == free_view + asked
+
+
 def test_names_without_a_word_leave_lexicon_and_photos(tree: Path) -> None:
     photos = read_photos(tree, tree / "heat.npz", tree / "words.npz")
     lexicon = read_lexicon(photos, tree / "words.npz", EMBED)
@@ -110,6 +128,35 @@ def test_mean_of_runs_is_their_mean(tmp_path: Path) -> None:
     weight = "decoder.head.weight"
     assert not torch.equal(runs[0][weight], runs[1][weight])
     torch.testing.assert_close(mean[weight], (runs[0][weight] + runs[1][weight]) / 2)
+
+
+def test_mean_of_parts_and_weights(tmp_path: Path) -> None:
+    file = tmp_path / "a.pt"
+    torch.manual_seed(1)
+    torch.save({"average": NativeNetwork().state_dict()}, file)
+    mean = average_weights([file, "nano"], [0.7, 0.3], "decoder.")
+    run = torch.load(file, weights_only=True)["average"]
+    shipped = load_file(find_package("nano").tensors)
+    weight = "decoder.head.weight"
+    torch.testing.assert_close(mean[weight], 0.7 * run[weight] + 0.3 * shipped[weight].float())
+    torch.testing.assert_close(mean["body.stem.weight"], run["body.stem.weight"])
+    with pytest.raises(UsageError, match=r"weights do not fit the runs.*0\.7 0\.7"):
+        average_weights([file, file], [0.7, 0.7])
+
+
+def test_temperature_scales_the_log_odds_of_presence_alone() -> None:
+    network = NativeNetwork().eval()
+    load_weights(network, find_package("nano").tensors)
+    picture = torch.from_numpy(scene(3, 288, 224)).float().permute(2, 0, 1)[None]
+    prompts = torch.from_numpy(np.stack([EMBED("cup"), EMBED("dog")]))[None]
+    with torch.inference_mode():
+        before = network.observe(picture, prompts)
+        network.load_state_dict(temper(network.state_dict(), 0.6))
+        after = network.observe(picture, prompts)
+    torch.testing.assert_close(after.presence, 0.6 * before.presence, rtol=1e-3, atol=1e-3)
+    torch.testing.assert_close(after.log_density, before.log_density)
+    with pytest.raises(UsageError, match="temperature is out of range"):
+        temper(network.state_dict(), 0)
 
 
 def export_fresh(seed: int, out: Path, follows_prompts: bool) -> Path:

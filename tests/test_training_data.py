@@ -43,11 +43,14 @@ from aam_edge.training.run.plan import Plan
 from aam_edge.training.run.settings import ClipsConfig, DataConfig, RunConfig
 from aam_edge.training.sample import Sample, boxes_heat, thing_density
 from aam_edge.training.search_data import (
+    chances_of,
+    heats_of,
     held_out_photos,
     is_held_out,
     labelled_boxes,
     read_photos,
     with_general,
+    with_general_chances,
 )
 
 SMALL = BatchConfig(batch=4, scale=0.5, mosaics=0.5)
@@ -191,13 +194,40 @@ def test_general_words_get_the_heat_of_what_is_below_them() -> None:
     assert set(things) == {"cat", "dog", "animal"}
 
 
-def test_boxes_become_discs_where_they_are() -> None:
+def test_boxes_become_heat_where_they_are() -> None:
     heat = boxes_heat([[0.5, 0.25, 0.75, 0.5]])
-    assert heat.max() > 240
+    assert heat.max() > 235
     row, column = np.unravel_index(heat.argmax(), heat.shape)
     assert abs(row - 24) <= 1
     assert abs(column - 40) <= 1
     assert heat[:4].max() == heat[:, :16].max() == 0
+    inside = heat[16:32, 32:48]
+    assert inside[[0, 8, 15, 8], [8, 0, 8, 15]].min() > 64  # up to the edges
+    assert heat[:15].max() < 64
+
+
+def test_detector_s_boxes_raise_its_heat(tree: Path) -> None:
+    table = dict(np.load(tree / "heat.npz"))
+    plain = heats_of(table)
+    table |= {"box_map": [1], "box_score": [0.5], "box": np.array([[0.5, 0.25, 0.75, 0.5]])}
+    raised = heats_of(table)
+    box = boxes_heat([[0.5, 0.25, 0.75, 0.5]])
+    np.testing.assert_array_equal(raised[0], plain[0])
+    np.testing.assert_array_equal(raised[1], np.maximum(plain[1], (0.5 * box).astype(np.uint8)))
+
+
+def test_chance_of_a_name_rises_with_the_detector_s_peak() -> None:
+    peaks = np.array([0.0, 0.05, 0.125, 0.225, 0.6, 1.0], np.float16)
+    chances = chances_of(peaks)
+    assert (np.diff(chances) > 0).all()
+    np.testing.assert_allclose(chances[1:5], [0.02, 0.15, 0.5, 0.98], atol=0.03)
+
+
+def test_general_word_is_as_likely_as_one_of_what_is_below_it() -> None:
+    chances = np.zeros(len(COCO_NAMES))
+    chances[[COCO_NAMES.index("cat"), COCO_NAMES.index("dog")]] = 0.5
+    told = dict(zip(NAMES, with_general_chances(chances), strict=True))
+    assert (told["cat"], told["animal"], told["vehicle"]) == (0.5, 0.75, 0)
 
 
 def test_each_picture_is_asked_for_what_there_is_and_what_is_not(samples: list[Sample]) -> None:

@@ -25,6 +25,7 @@ from aam_edge.training.evaluate_search import (
     chance_above,
     evaluate_search,
 )
+from aam_edge.training.objective import absence_weights
 
 CHANNELS = {"cup": 0, "mug": 0, "dog": 1, "puppy": 1, "bus": 2}
 """What a thing's colour is."""
@@ -83,17 +84,33 @@ def test_heat_that_is_found_costs_nothing_and_what_is_missed_does() -> None:
 
 
 def test_presence_tells_in_view_and_absent_apart_and_leaves_the_unknown() -> None:
-    present = torch.tensor([[1.0, 2, 0, 0, 0, -1]])
-    even = torch.zeros(1, 6, requires_grad=True)
-    there, absent = losses.presence_loss(even, present)
+    chances = torch.tensor([[1.0, 1, 0, 0, 0, -1]])
+    even, weight = torch.zeros(1, 6, requires_grad=True), torch.ones(6)
+    there, absent = losses.presence_loss(even, chances, weight)
     assert float(there.detach()) == pytest.approx(2 * math.log(2))
     assert float(absent.detach()) == pytest.approx(3 * math.log(2))
     (there / 2 + absent / 3).backward()
     assert even.grad is not None
     third = 1 / 6
     np.testing.assert_allclose(even.grad, [[-0.25, -0.25, third, third, third, 0]], atol=1e-6)
-    unknown = losses.presence_loss(torch.ones(1, 5), torch.full((1, 5), -1.0))
+    unknown = losses.presence_loss(torch.ones(1, 6), torch.full((1, 6), -1.0), weight)
     assert [float(part) for part in unknown] == [0, 0]
+
+
+def test_presence_that_is_not_certain_counts_as_both() -> None:
+    there, absent = losses.shares_of_presence(torch.tensor([[0.75, 0.25]]), torch.tensor([1.0, 2]))
+    assert there.tolist() == [[0.75, 0.25]]
+    assert absent.tolist() == [[0.25, 1.5]]
+
+
+def test_absence_of_what_most_photos_hold_counts_more() -> None:
+    usual = torch.tensor([0.5, 0.1, 0.01])
+    even = absence_weights(usual, 1.0)
+    torch.testing.assert_close(even / even[0], usual / (1 - usual))
+    half = absence_weights(usual, 0.5)
+    torch.testing.assert_close((half / half[0]).square(), even / even[0])
+    assert absence_weights(usual, 0.0).tolist() == [1, 1, 1]
+    assert float(half.mean()) == pytest.approx(1)
 
 
 def test_words_count_where_they_are_known() -> None:

@@ -14,8 +14,20 @@ from numpy.typing import NDArray
 
 torch = pytest.importorskip("torch", reason="needs the extra [train]")
 
-from aam_edge.training.batch import Scene, mosaic, scene_of
+from aam_edge.training.batch import (
+    GAZE,
+    PLACE,
+    SEEN,
+    TEACHER,
+    UNKNOWN,
+    Scene,
+    either,
+    mosaic,
+    scene_of,
+    viewings_of,
+)
 from aam_edge.training.data import Photo
+from aam_edge.training.prompts import NAMES
 from aam_edge.training.sample import Sample, View, random_view
 from tests.test_training_data import square_at
 
@@ -93,3 +105,47 @@ def test_halves_of_a_mosaic_have_their_heat_where_their_things_are(axis: int) ->
         assert heat[elsewhere].max() == 0
         white = (halves[there] > 130).astype(np.float64)
         np.testing.assert_allclose(centre(heat[there]), centre(white) / 4 - 0.375, atol=0.5)
+
+
+def test_chance_of_what_a_view_cuts_off_is_not_known() -> None:
+    chances = np.full(len(NAMES), 0.125, np.float32)
+    chances[PLACE["cup"]] = 0.875
+    sample = Sample(square_at(0.1, 0.1), things={"cup": square_at(0.1, 0.1, 64)[:, :, 0]})
+    sample.chances = chances
+    seen = scene_of(sample, (96, 64), 1.0, np.random.default_rng(1))
+    np.testing.assert_array_equal(seen.chances, chances)
+    rng = np.random.default_rng(5)
+    cut = [scene_of(sample, (96, 64), 0.4, rng) for _ in range(30)]
+    told = {
+        bool(scene.things["cup"].max() > SEEN): float(scene.chances[PLACE["cup"]]) for scene in cut
+    }
+    assert told == {True: 0.875, False: UNKNOWN}
+    assert all(scene.chances[PLACE["dog"]] == 0.125 for scene in cut)
+
+
+def test_names_without_chances_are_in_view_absent_or_unknown() -> None:
+    scene = half(0.3, 0.3, "cup")
+    told = {name: float(scene.chances[PLACE[name]]) for name in ("cup", "bus", "dog", "cat")}
+    assert told == {"cup": 1, "bus": 0, "dog": 0, "cat": UNKNOWN}
+
+
+def test_mosaic_holds_what_either_half_holds() -> None:
+    first = np.array([0.5, 0.5, 0.9, UNKNOWN, 0.2], np.float32)
+    second = np.array([0.5, 0, UNKNOWN, UNKNOWN, UNKNOWN], np.float32)
+    told = either(first, second)
+    np.testing.assert_allclose(told, [0.75, 0.5, 0.9, UNKNOWN, UNKNOWN], atol=1e-6)
+
+
+def density_of(kind: int, text: str) -> tuple[str, NDArray[np.float32], float, int]:
+    return text, np.full((4, 4), 1 / 16, np.float32), 1.0, kind
+
+
+def test_where_people_looked_comes_before_what_teachers_say() -> None:
+    rng = np.random.default_rng(0)
+    scene = Scene(np.zeros((16, 16, 3), np.uint8))
+    scene.densities = [density_of(TEACHER, "count the people"), density_of(GAZE, "free viewing")]
+    assert all(viewings_of(scene, rng) == [1, 0] for _ in range(5))
+    scene.densities = [density_of(TEACHER, t) for t in ("a", "free viewing", "b")]
+    drawn = [viewings_of(scene, rng) for _ in range(300)]
+    assert {len(d) for d in drawn} == {1}
+    assert sum(d == [1] for d in drawn) / 300 == pytest.approx(0.5 + 0.5 / 3, abs=0.1)

@@ -1,41 +1,70 @@
 """The mean of several runs' weights, as a checkpoint: often better than each of them.
 
 After M. Wortsman et al., "Model soups" (ICML 2022). The runs must come from one start: the same
-seed, or `--start` from the same checkpoint.
+seed, or `--start` from the same checkpoint. A packaged network can be one of them:
 
     python -m aam_edge.training.average runs/a/last.pt runs/b/last.pt --out runs/mean.pt
+    python -m aam_edge.training.average runs/a/last.pt nano --weights 0.7 0.3 --part decoder \
+        --out runs/mean.pt
 """
 
 from __future__ import annotations
 
 import argparse
+import math
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from aam_edge.errors import exit_code_of
+from aam_edge.errors import UsageError, exit_code_of
 from aam_edge.training.run import checkpoint
+from aam_edge.training.run.networks import read_weights
 
 
-def average_weights(checkpoints: list[Path]) -> dict[str, Tensor]:
-    """Each tensor's mean over the runs' own averages."""
-    runs = [checkpoint.read(path)["average"] for path in checkpoints]
-    todo = "give runs that began with the same weights"
-    for run, path in zip(runs, checkpoints, strict=True):
-        checkpoint.fitted(run, runs[0], path, todo)
-    return {name: torch.stack([run[name] for run in runs]).mean(0) for name in runs[0]}
+def average_weights(
+    runs: Sequence[str | Path], weights: Sequence[float] | None = None, part: str = ""
+) -> dict[str, Tensor]:
+    """Each tensor's mean over the runs' own averages.
+
+    Args:
+        runs: checkpoints (.pt), weights files or packaged networks.
+        weights: of each run, of sum 1; equal if not given.
+        part: what is averaged, as the tensors' names begin; the rest is the first run's.
+
+    Raises:
+        UsageError: weights do not belong to the runs.
+        ModelError: a run cannot be read, or is of another network than the first.
+    """
+    shares = torch.tensor(weights or [1 / len(runs)] * len(runs))
+    if len(shares) != len(runs) or not math.isclose(float(shares.sum()), 1, abs_tol=1e-4):
+        value = " ".join(f"{share:g}" for share in shares.tolist())
+        raise UsageError("weights do not fit the runs", value, f"give {len(runs)}, of sum 1")
+    read = [read_weights(str(run)) for run in runs]
+    first, todo = read[0], "give runs that began with the same weights"
+    for run, name in zip(read, runs, strict=True):
+        checkpoint.fitted(run, first, Path(name), todo)
+    return {
+        name: torch.einsum("r,r...->...", shares, torch.stack([run[name].float() for run in read]))
+        if name.startswith(part)
+        else tensor
+        for name, tensor in first.items()
+    }
 
 
 def main() -> None:
     """Reads the options and writes the mean."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("checkpoints", type=Path, nargs="+")
+    parser.add_argument("runs", nargs="+", help="checkpoints, or packaged networks")
+    parser.add_argument("--weights", type=float, nargs="+", help="of each; equal if not given")
+    parser.add_argument("--part", default="", help="begin of the names of what is averaged")
     parser.add_argument("--out", type=Path, required=True)
     options = parser.parse_args()
-    epochs = max(checkpoint.read(path).get("epoch", 0) for path in options.checkpoints)
-    weights = average_weights(options.checkpoints)
+    weights = average_weights(options.runs, options.weights, options.part)
+    files = [Path(run) for run in options.runs if run.endswith(".pt")]
+    epochs = max((checkpoint.read(file).get("epoch", 0) for file in files), default=0)
     checkpoint.write(options.out, {"average": weights, "epoch": epochs})
 
 

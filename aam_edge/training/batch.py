@@ -25,10 +25,17 @@ PLACE = {name: i for i, name in enumerate(NAMES)}
 SHAPES = ((224, 288), (256, 256), (288, 224))
 """Inputs at scale 1."""
 VIEWINGS = 2
-"""Densities asked of one picture at most: where people had several instructions, two at once show
-what an instruction changes."""
+"""Densities asked of one picture at most: two instructions at once show what they change."""
+FREE = 0.5
+"""How often free viewing is asked for where a teacher told of instructions too."""
 GAZE, TEACHER, SEARCH, ABSENT = range(4)
 """What a row is: people's density, a teacher's, a thing in view, a thing that is not."""
+
+
+UNKNOWN = -1.0
+"""In place of a chance."""
+SEEN = 64
+"""Heat, of 255, from which on a thing is in view."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -65,6 +72,8 @@ class Scene:
     absent: frozenset[str] = frozenset()
     somewhere: frozenset[str] = frozenset()
     """Names of what is in view, nobody knows where."""
+    chances: Grid = field(default_factory=lambda: np.full(len(NAMES), UNKNOWN, np.float32))
+    """That each of NAMES is in view."""
     words: NDArray[np.floating] | None = None
 
 
@@ -90,6 +99,8 @@ class Batch:
     """(B, M, h/2, w/2), 0..1."""
     present: Tensor
     """(B, M): 1 in view, 2 in view somewhere, 0 absent, -1 unknown."""
+    chances: Tensor
+    """(B, M), that it is in view; UNKNOWN."""
     words: Tensor
     """(B, W), probabilities of the lexicon; zero where unknown."""
     seeds: Tensor
@@ -114,9 +125,36 @@ def scene_of(
     scene.things = {name: view.heat(heat, shape) for name, heat in sample.things.items()}
     if view.width * view.height > 0.7:
         scene.somewhere = sample.somewhere
+    scene.chances = chances_in(scene, sample)
     if sample.words is not None and view.width * view.height > 0.5:
         scene.words = sample.words.astype(np.float32)
     return scene
+
+
+def chances_in(scene: Scene, sample: Sample) -> Grid:
+    """The chance of NAMES in a view of a sample: what was cut off may be there or not."""
+    if sample.chances is not None:
+        chances = sample.chances.copy()
+    else:
+        chances = np.full(len(NAMES), UNKNOWN, np.float32)
+        chances[[PLACE[name] for name in scene.absent]] = 0
+        chances[[PLACE[name] for name in scene.somewhere if name in PLACE]] = 1
+    for name in sample.things.keys() & PLACE.keys():
+        seen, whole = scene.things[name].max(), sample.things[name].max()
+        if seen <= SEEN and seen < 0.8 * whole:
+            chances[PLACE[name]] = UNKNOWN
+        elif sample.chances is None:
+            chances[PLACE[name]] = 1 if seen > SEEN else UNKNOWN
+    return chances
+
+
+def either(first: Grid, second: Grid) -> Grid:
+    """The chance that a name is in one of two views."""
+    one, other = np.maximum(first, 0), np.maximum(second, 0)
+    both = 1 - (1 - one) * (1 - other)
+    # What is likely in one of them is there, whatever the other holds.
+    is_known = ((first >= 0) & (second >= 0)) | (both > 0.8)
+    return np.where(is_known, both, UNKNOWN).astype(np.float32)
 
 
 def mosaic(first: Scene, second: Scene, axis: int) -> Scene:
@@ -134,7 +172,8 @@ def mosaic(first: Scene, second: Scene, axis: int) -> Scene:
     if first.words is not None and second.words is not None:
         words = (first.words + second.words) / 2
     somewhere = first.somewhere | second.somewhere
-    return Scene(picture, [], things, first.absent & second.absent, somewhere, words)
+    chances = either(first.chances, second.chances)
+    return Scene(picture, [], things, first.absent & second.absent, somewhere, chances, words)
 
 
 def rows_of(
@@ -142,7 +181,7 @@ def rows_of(
 ) -> list[tuple[str, Grid, float, int]]:
     """What is asked of one picture: ways of viewing, things in view, a thing that is not."""
     rows = []
-    for place in rng.permutation(len(scene.densities))[: min(VIEWINGS, prompts)]:
+    for place in viewings_of(scene, rng)[:prompts]:
         text, density, weight, kind = scene.densities[place]
         text = free_viewing(rng) if text == "free viewing" else instruction(text, rng)
         rows.append((text, density, weight, kind))
@@ -161,6 +200,21 @@ def rows_of(
         else:
             rows.append((free_viewing(rng), uniform, 0.0, TEACHER))
     return rows
+
+
+def viewings_of(scene: Scene, rng: np.random.Generator) -> list[int]:
+    """Which densities are asked for: two where people looked, theirs first; else one.
+
+    Of a teacher's, free viewing every second time: it is what most streams ask for.
+    """
+    densities = scene.densities
+    order: list[int] = rng.permutation(len(densities)).tolist()
+    if any(kind == GAZE for *_, kind in densities):
+        order.sort(key=lambda place: densities[place][3] != GAZE)
+        return order[:VIEWINGS]
+    if rng.random() < FREE:
+        order.sort(key=lambda place: densities[place][0] != "free viewing")
+    return order[:1]
 
 
 def size_for(width: int, height: int, scale: float) -> tuple[int, int]:
@@ -219,6 +273,7 @@ def collate(
         vectors([word_for(name, rng) for name in NAMES], embed, config.word_noise, rng),
         torch.from_numpy(heat),
         torch.from_numpy(present),
+        torch.from_numpy(np.stack([s.chances for s in scenes])),
         torch.from_numpy(np.stack(words).astype(np.float32)),
         torch.tensor([int(own.integers(2**62)) for _, own in drawn]),
     )
@@ -238,7 +293,7 @@ def _dense(
                 continue
             small = cv2.resize(seen, heat.shape[:1:-1], interpolation=cv2.INTER_AREA)
             heat[b, PLACE[name]] = small / 255
-            present[b, PLACE[name]] = 1 if seen.max() > 64 else -1
+            present[b, PLACE[name]] = 1 if seen.max() > SEEN else -1
     return heat, present
 
 

@@ -69,11 +69,21 @@ def heat_loss(log_odds: Tensor, heat: Tensor) -> Tensor:
     return (missed + invented).sum()
 
 
-def presence_loss(log_odds: Tensor, present: Tensor) -> tuple[Tensor, Tensor]:
-    """Cross entropy of names in view (1, 2) and of those not (0), two sums; -1 is not known."""
-    wanted = present.clamp(0, 1)
-    losses = F.binary_cross_entropy_with_logits(log_odds, wanted, reduction="none")
-    return (losses * (present > 0)).sum(), (losses * (present == 0)).sum()
+def presence_loss(log_odds: Tensor, chances: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
+    """Cross entropy of names that are in view and of those that are not, two sums.
+
+    Args:
+        log_odds: (B, M).
+        chances: (B, M), that a name is in view; below 0: not known.
+        weight: (M,), of a name's absence.
+    """
+    there, not_there = shares_of_presence(chances, weight)
+    return (there * F.softplus(-log_odds)).sum(), (not_there * F.softplus(log_odds)).sum()
+
+
+def shares_of_presence(chances: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
+    """(B, M) twice: how much each name counts as in view, and as not."""
+    return chances.clamp_min(0), weight * (1 - chances) * (chances >= 0)
 
 
 def words_loss(log_odds: Tensor, words: Tensor) -> Tensor:

@@ -27,6 +27,7 @@ from aam_edge.training.losses import (
     naming_loss,
     placing_loss,
     presence_loss,
+    shares_of_presence,
     sim,
     variance_loss,
     words_loss,
@@ -52,6 +53,9 @@ class Shares:
     naming: float = setting(0.2, "between the names of a cell")
     placing: float = setting(0.1, "between the cells of a name")
     presence: float = setting(0.3, "whether names are in view")
+    evenness: float = setting(
+        0.5, "of names in presence: 0: as often as photos hold them; 1: each as often as not"
+    )
     words: float = setting(0.15, "a classifier's names of the whole picture")
     hierarchy: float = setting(0.02, "general word entails name entails cell and picture")
     hae: float = setting(0.02, "L_HAE: anchor entails text entails picture; 0: without")
@@ -68,24 +72,42 @@ class Divisors(NamedTuple):
     placed: Tensor
     """Names in view whose place is known."""
     present: Tensor
+    """Chances of what is in view."""
     absent: Tensor
+    """And of what is not, by the weights of absence."""
     worded: Tensor
     asked: Tensor
     """Rows of L_HAE."""
 
 
-def divisors_of(batch: Batch, *, is_warm_start: bool) -> Tensor:
-    """What a batch has, (7,), to be averaged over the processes that share it."""
+def divisors_of(batch: Batch, absence: Tensor, *, is_warm_start: bool) -> Tensor:
+    """What a batch has, (7,), to be averaged over the processes that share it; `absence` (M,)."""
+    there, not_there = shares_of_presence(batch.chances, absence)
     counts = Divisors(
         batch.heat.sum(),
         is_hot(batch.heat).sum(),
         (batch.present == 1).sum(),
-        (batch.present > 0).sum(),
-        (batch.present == 0).sum(),
+        there.sum(),
+        not_there.sum(),
         batch.words.sum(),
         of_hierarchy(batch, is_warm_start=is_warm_start).sum(),
     )
     return torch.stack([count.float() for count in counts])
+
+
+def absence_weights(usual: Tensor, evenness: float) -> Tensor:
+    """How much the absence of names counts, (M,), of mean 1.
+
+    A name that most photos hold is otherwise thought to be there whatever is seen, for its absence
+    is rare: at an evenness of 1 each name is taught to be there as often as not.
+
+    Args:
+        usual: part of the photos that hold each name, (M,), 0..1.
+        evenness: 0..1.
+    """
+    kept = usual.clamp(1e-3, 0.9)
+    weight = (kept / (1 - kept)) ** evenness
+    return weight / weight.mean()
 
 
 def at_least_one(counts: Tensor, processes: int) -> Divisors:
@@ -108,6 +130,7 @@ def objective(
     batch: Batch,
     divisors: Divisors,
     lexicon: Tensor,
+    absence: Tensor,
     shares: Shares,
     *,
     is_warm_start: bool = False,
@@ -121,13 +144,14 @@ def objective(
         batch: what was drawn.
         divisors: of the batch, or of what it is a part of.
         lexicon: vectors of the names in `batch.words`, (W, 128).
+        absence: weights of the names' absence, (M,), of `absence_weights`.
         shares: weights.
         is_warm_start: L_HAE takes free viewing alone.
     """
     points = decoder.point(batch.names)
     nearness = decoder.nearness_to(seen.cells, points)  # (B, M, h/2, w/2)
     parts = row_losses(evidence, batch, shares)
-    parts |= name_losses(decoder, seen, nearness, points, batch, divisors, shares)
+    parts |= name_losses(decoder, seen, nearness, points, batch, divisors, absence, shares)
     if len(lexicon):
         # A small batch may hold no picture whose words are known.
         words = batch.words if batch.words.shape[1] else lexicon.new_zeros(len(seen.whole), 1)
@@ -151,6 +175,7 @@ def name_losses(
     points: Tensor,
     batch: Batch,
     divisors: Divisors,
+    absence: Tensor,
     shares: Shares,
 ) -> dict[str, Tensor]:
     """What is known of NAMES in each cell and in the whole picture."""
@@ -158,7 +183,7 @@ def name_losses(
     sharp = decoder.log_sharpness.exp() * nearness
     coco = len(COCO_NAMES)
     presence = decoder.presence_of(seen, nearness, points, batch.names)
-    there, not_there = presence_loss(presence, batch.present)
+    there, not_there = presence_loss(presence, batch.chances, absence)
     told = there / divisors.present + not_there / divisors.absent
     naming = naming_loss(sharp[:, :coco], batch.heat[:, :coco])
     placing = placing_loss(sharp, batch.heat, batch.present)

@@ -18,6 +18,10 @@ Grid = NDArray[np.float32]
 
 FEWEST_FIXATIONS = 5
 """In a view, for a density of them."""
+EXTENT = 0.35
+"""Heat within a box, away from its middle."""
+NARROWEST = 0.045
+"""Sides of a box on the heat's grid at least, so that a cell sees it."""
 
 
 @dataclass(slots=True, eq=False)
@@ -35,6 +39,8 @@ class Sample:
     """Names of things that are surely not in view."""
     somewhere: frozenset[str] = frozenset()
     """Names of things that are in view, nobody knows where."""
+    chances: NDArray[np.float32] | None = None
+    """That each of `prompts.NAMES` is in view; None where only the names above are known."""
     words: NDArray[np.float16] | None = None
     """Probabilities of many names for the whole picture, by a classifier."""
 
@@ -124,11 +130,16 @@ def thing_density(seen: Grid) -> Grid | None:
 
 
 def boxes_heat(boxes: list[list[float]]) -> Heat:
-    """Boxes (x0, y0, x1, y1 as fractions) as soft discs on the heat's grid."""
+    """Boxes (x0, y0, x1, y1 as fractions) on the heat's grid: 1 in the middle, EXTENT inside.
+
+    A thing reaches as far as its box, so all of it stands above what is beside it.
+    """
     at = (np.arange(64) + 0.5) / 64
     heat = np.zeros((64, 64))
     for x0, y0, x1, y1 in boxes:
-        across = (at - (x0 + x1) / 2) / max((x1 - x0) / 3, 0.015)
-        down = (at - (y0 + y1) / 2) / max((y1 - y0) / 3, 0.015)
-        heat = np.maximum(heat, np.exp(-0.5 * (across[None] ** 2 + down[:, None] ** 2)))
+        across = (at - (x0 + x1) / 2)[None] / max(x1 - x0, NARROWEST)  # 0.5 at the edge
+        down = (at - (y0 + y1) / 2)[:, None] / max(y1 - y0, NARROWEST)
+        middle = np.exp(-12.5 * (across**2 + down**2))
+        inside = np.exp(-((1.85 * across) ** 10) - (1.85 * down) ** 10)
+        heat = np.maximum(heat, EXTENT * inside + (1 - EXTENT) * middle)
     return np.asarray(np.rint(255 * heat), np.uint8)

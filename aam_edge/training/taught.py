@@ -8,21 +8,34 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from aam_edge.prompts import FREE_VIEWING
 from aam_edge.training.batch import Embed
 from aam_edge.training.sample import Sample
 from aam_edge.training.tables import read_arrays
 
 
 def teach(samples: list[Sample], views: Path, weight: float = 0.5) -> None:
-    """Lets a trained network say where people would look on photos that nobody looked at.
+    """Lets trained networks say where people would look on photos that nobody looked at.
 
-    `views` is an .npz with `free`, (n, 48, 64) uint8 maps in the order of the samples, full scale
-    per map; `weight` below 1, the weight of people's own.
+    Args:
+        samples: photos.
+        views: an .npz with `free`, (n, 48, 64) uint8 maps in the order of the samples, full scale
+            per map. If it has `instructions` (k,), their maps are `instructed` (n, k, 48, 64),
+            taken where they are not all 0 and nobody looked at the photo under the instruction.
+        weight: below 1, the weight of people's own.
     """
-    maps = read_arrays(views)["free"]
-    for sample, whole in zip(samples, maps, strict=True):
-        if not sample.has_people:
-            sample.maps.append(("free viewing", whole.astype(np.float32) / whole.sum(), weight))
+    table = read_arrays(views)
+    texts = [str(text) for text in table.get("instructions", ())]
+    for i, sample in enumerate(samples):
+        told = [] if sample.has_people else [(FREE_VIEWING, table["free"][i])]
+        by_people = {text for text, *_ in (*sample.gaze, *sample.maps)}
+        told += [
+            (text, table["instructed"][i, k])
+            for k, text in enumerate(texts)
+            if text not in by_people and table["instructed"][i, k].any()
+        ]
+        for text, whole in told:
+            sample.maps.append((text, whole.astype(np.float32) / whole.sum(), weight))
 
 
 def read_lexicon(samples: list[Sample], words: Path | None, embed: Embed) -> Tensor:

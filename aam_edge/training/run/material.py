@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
+import numpy as np
+import torch
 from torch import Tensor
 
 from aam_edge.errors import DataError
@@ -16,6 +18,7 @@ from aam_edge.training.corpus.item import Item
 from aam_edge.training.corpus.layouts import GAZE_SETS
 from aam_edge.training.corpus.reader import read_items
 from aam_edge.training.corpus.skipped import Skipped
+from aam_edge.training.prompts import NAMES
 from aam_edge.training.run.settings import DataConfig, RunConfig
 from aam_edge.training.run.teaching import has_people
 from aam_edge.training.sample import Sample
@@ -66,6 +69,13 @@ class Material:
     def rest(self) -> list[int]:
         """The others."""
         return sorted(set(range(len(self.photos))) - set(self.people))
+
+    def usual(self) -> Tensor:
+        """Part of the photos that hold each of NAMES, (M,); half where no chances are known."""
+        known = [p.chances for p in self.photos if isinstance(p, Sample) and p.chances is not None]
+        if not known:
+            return torch.full((len(NAMES),), 0.5)
+        return torch.from_numpy(np.mean(known, axis=0))
 
     @property
     def has_photos(self) -> bool:

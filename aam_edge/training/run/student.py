@@ -17,7 +17,7 @@ from aam_edge.model.native.ego import identity_ego
 from aam_edge.model.native.network import Moment, NativeNetwork, State, repeated
 from aam_edge.training.batch import Batch
 from aam_edge.training.losses import gaze_loss, kld
-from aam_edge.training.objective import Divisors, Shares, objective
+from aam_edge.training.objective import Divisors, Shares, absence_weights, objective
 from aam_edge.training.run.clips import ClipBatch
 
 
@@ -60,11 +60,13 @@ class Student(nn.Module):
         shares: weights of the losses.
         drop: part of the taps' channels that is silenced.
         lexicon: (W, 128), vectors of a classifier's names; none: (0, 128).
+        usual: (M,), part of the photos that hold each of NAMES.
         teacher: whose densities the network is drawn to, or None.
         teacher_share: weight of that.
     """
 
     lexicon: Tensor
+    absence: Tensor
 
     def __init__(
         self,
@@ -72,12 +74,15 @@ class Student(nn.Module):
         shares: Shares,
         drop: float,
         lexicon: Tensor,
+        usual: Tensor,
         teacher: NativeNetwork | None = None,
         teacher_share: float = 0.5,
     ):
         super().__init__()
         self.network, self.shares, self.drop = network, shares, drop
         self.register_buffer("lexicon", lexicon, persistent=False)
+        absence = absence_weights(usual, shares.evenness)
+        self.register_buffer("absence", absence, persistent=False)
         # In a list, so that it is no part of what is trained, dealt out and saved.
         self._teacher, self._teacher_share = [teacher] if teacher else [], teacher_share
 
@@ -109,8 +114,8 @@ class Student(nn.Module):
                 repeated(seen, batch.prompts.shape[1]), batch.prompts.flatten(0, 1)
             )
             parts = objective(
-                network.decoder, seen, evidence, batch, divisors, self.lexicon, self.shares,
-                is_warm_start=lesson.is_warm_start,
+                network.decoder, seen, evidence, batch, divisors, self.lexicon, self.absence,
+                self.shares, is_warm_start=lesson.is_warm_start,
             )  # fmt: skip
             parts |= self._distilled(batch, evidence)
         return _taught(parts)

@@ -94,8 +94,8 @@ class Trainer:
         if config.devices.channels_last and not self.processes.is_sharded:
             network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         student = Student(
-            network, config.loss, config.model.drop, self._lexicon(), self._teacher(),
-            config.distil.share,
+            network, config.loss, config.model.drop, self._lexicon(), self.material.usual(),
+            self._teacher(), config.distil.share,
         )  # fmt: skip
         self.student = self.processes.fabric.setup_module(student)
         # After the module: sharding puts other tensors into it.
@@ -202,7 +202,8 @@ class Trainer:
         return Told(drawn.epoch, self.place.steps, self.total, loss, pictures)
 
     def _photo_step(self, batch: Batch, lesson: Lesson) -> dict[str, Tensor]:
-        counts = divisors_of(batch, is_warm_start=lesson.is_warm_start)
+        absence = _bare(self.student).absence
+        counts = divisors_of(batch, absence, is_warm_start=lesson.is_warm_start)
         divisors = at_least_one(self.processes.mean(counts), self.processes.count)
         return self._learn(batch, lesson, divisors).parts
 
