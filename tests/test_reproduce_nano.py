@@ -85,7 +85,7 @@ def run(line: list[str]) -> subprocess.CompletedProcess[str]:
 def test_commands_are_said_and_understood(root: Path) -> None:
     done = run(command(root, "--dry-run"))
     assert done.returncode == 0, done.stderr
-    labels, fit, more, views, last, sound, export, look, int8, evaluate = (
+    labels, fit, more, views, last, temper, sound, export, look, int8, evaluate = (
         shlex.split(s) for s in done.stdout.splitlines()
     )
     assert labels[1].endswith("tools/make_labels")
@@ -98,7 +98,8 @@ def test_commands_are_said_and_understood(root: Path) -> None:
     assert f"start={fit[-1].removeprefix('out=')}/last.pt" in more
     assert f"start={more[-1].removeprefix('out=')}/last.pt" in last
     assert last.index(f"data.views={views[-1]}") > last.index(f"data.photos={root}")
-    assert export[4] == f"{last[-1].removeprefix('out=')}/last.pt"
+    assert temper[3] == f"{last[-1].removeprefix('out=')}/last.pt"
+    assert export[4] == temper[-1]
     assert sound[sound.index("--out") + 1] == export[export.index("--hearing") + 1]
     weights = export[export.index("--out") + 1]
     assert look[-1] == evaluate[evaluate.index("--model") + 1]

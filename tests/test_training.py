@@ -28,7 +28,7 @@ from aam_edge.training.evaluate import GAZE_SETS, evaluate, stills
 from aam_edge.training.export import export_network, load_weights
 from aam_edge.training.search_data import read_photos
 from aam_edge.training.taught import read_lexicon, teach
-from aam_edge.training.temper import temper
+from aam_edge.training.temper import fit, temper
 from tests.conftest import START_NS, scene
 from tests.test_training_data import tiny_tree
 
@@ -151,12 +151,21 @@ def test_temperature_scales_the_log_odds_of_presence_alone() -> None:
     prompts = torch.from_numpy(np.stack([EMBED("cup"), EMBED("dog")]))[None]
     with torch.inference_mode():
         before = network.observe(picture, prompts)
-        network.load_state_dict(temper(network.state_dict(), 0.6))
+        network.load_state_dict(temper(network.state_dict(), 0.6, -0.5))
         after = network.observe(picture, prompts)
-    torch.testing.assert_close(after.presence, 0.6 * before.presence, rtol=1e-3, atol=1e-3)
+    torch.testing.assert_close(after.presence, 0.6 * before.presence - 0.5, rtol=1e-3, atol=1e-3)
     torch.testing.assert_close(after.log_density, before.log_density)
     with pytest.raises(UsageError, match="temperature is out of range"):
         temper(network.state_dict(), 0)
+
+
+def test_temperature_and_shift_are_found_again() -> None:
+    rng = torch.Generator().manual_seed(0)
+    true = 2 * torch.randn(4000, generator=rng)
+    by, shift = fit((true - 0.3) / 1.6, true.sigmoid())
+    # In view and absent count half and half, which they are here.
+    assert by == pytest.approx(1.6, abs=0.05)
+    assert shift == pytest.approx(0.3, abs=0.1)
 
 
 def export_fresh(seed: int, out: Path, follows_prompts: bool) -> Path:
