@@ -133,10 +133,10 @@ def test_filter_leaves_a_still_picture_as_it_was_observed(network: NativeNetwork
     assert float((step.density - expected).abs().sum()) < 5e-3
 
 
-def test_beta_goes_from_free_viewing_to_search(network: NativeNetwork) -> None:
+def test_beta_goes_from_free_viewing_to_search_for_what_is_there(network: NativeNetwork) -> None:
     step = play(network, silent_clip(1, some_prompts(1, 3)))[0]
     is_search = (2 * step.searching - 1).clamp_min(0)
-    np.testing.assert_allclose(step.beta, 1 + (SEARCH_BETA - 1) * is_search)
+    np.testing.assert_allclose(step.beta, 1 + (SEARCH_BETA - 1) * is_search * step.presence)
     for chance in (step.searching, step.presence):
         assert chance.shape == (1, 3)
         assert bool(((chance >= 0) & (chance <= 1)).all())

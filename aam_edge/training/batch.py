@@ -28,6 +28,8 @@ VIEWINGS = 2
 """Densities asked of one picture at most: two instructions at once show what they change."""
 FREE = 0.5
 """How often free viewing is asked for where a teacher told of instructions too."""
+KNOWN = 0.8
+"""By how much less one looks for a thing where another is known to be."""
 GAZE, TEACHER, SEARCH, ABSENT = range(4)
 """What a row is: people's density, a teacher's, a thing in view, a thing that is not."""
 
@@ -86,7 +88,7 @@ class Batch:
     prompts: Tensor
     """(B, N, 128)."""
     wanted: Tensor
-    """(B * N, 1, h, w), sum 1; uniform where the thing is absent."""
+    """(B * N, 1, h, w), sum 1; where nothing is known to be where the thing is absent."""
     weight: Tensor
     """(B * N,)."""
     kind: Tensor
@@ -191,15 +193,22 @@ def rows_of(
         density_ = thing_density(scene.things[name])
         if density_ is not None:
             rows.append((word_for(name, rng), density_, 1.0, SEARCH))
-    shape = tuple(n // 4 for n in scene.picture.shape[:2])
-    uniform = np.full(shape, 1 / (shape[0] * shape[1]), np.float32)
+    elsewhere = elsewhere_of(scene)
     absent = sorted(scene.absent)
     while len(rows) < prompts:
         if absent:
-            rows.append((word_for(str(rng.choice(absent)), rng), uniform, absent_weight, ABSENT))
+            rows.append((word_for(str(rng.choice(absent)), rng), elsewhere, absent_weight, ABSENT))
         else:
-            rows.append((free_viewing(rng), uniform, 0.0, TEACHER))
+            rows.append((free_viewing(rng), elsewhere, 0.0, TEACHER))
     return rows
+
+
+def elsewhere_of(scene: Scene) -> Grid:
+    """Where to look for what is not in view, sum 1: less where something else is known to be."""
+    shape = tuple(n // 4 for n in scene.picture.shape[:2])
+    known = np.maximum.reduce([np.zeros(shape, np.float32), *scene.things.values()])
+    free = 1 - KNOWN * known / 255
+    return np.asarray(free / free.sum(), np.float32)
 
 
 def viewings_of(scene: Scene, rng: np.random.Generator) -> list[int]:

@@ -3,11 +3,11 @@
 After C. Guo et al., "On calibration of modern neural networks" (ICML 2017). Both go into the
 weights that make the log-odds, so the network is the same in all engines:
 
-    python -m aam_edge.training.temper runs/last/last.pt --root SHARED --heat held.npz \
+    python -m aam_edge.training.temper runs/last/last.pt --root SHARED --heat heat.npz \
         --out runs/tempered.pt
 
-`held.npz` is what a detector says of photos that were not trained on (tools/make_labels); they are
-fitted to its chances, names in view and names absent half and half.
+They are fitted to a detector's chances (tools/make_labels) of names in COCO's photos that are kept
+out of training, names in view and names absent half and half. No boxes are read.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from aam_edge.training.batch import Embed
 from aam_edge.training.evaluate import as_input
 from aam_edge.training.prompts import COCO_NAMES
 from aam_edge.training.run import checkpoint
-from aam_edge.training.search_data import chances_of
+from aam_edge.training.search_data import chances_of, held_out_photos
 from aam_edge.training.tables import read_arrays
 
 LINEAR = ("presence", "recognition.line", "recognition.ask_gist", "recognition.ask_keys")
@@ -96,6 +96,22 @@ def odds_of(network: NativeNetwork, files: list[Path], embed: Embed) -> Tensor:
     return torch.cat(rows)
 
 
+def held_out(root: Path, heat: Path) -> tuple[list[Path], Tensor]:
+    """The photos that are kept out of training, and what a detector says of COCO_NAMES, (n, 80).
+
+    Raises:
+        DataError: the detector has not seen them.
+    """
+    table, kept = read_arrays(heat), {path for path, _ in held_out_photos(root)}
+    at = [i for i, file in enumerate(table["files"]) if root / str(file) in kept]
+    if not at:
+        raise DataError(
+            "heat has no photo that is kept out", heat, "make it with tools/make_labels"
+        )
+    chances = chances_of(table["peaks"][at]).astype(np.float32)
+    return [root / str(table["files"][i]) for i in at], torch.from_numpy(chances)
+
+
 def main() -> None:
     """Reads the options and writes the weights."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -109,9 +125,7 @@ def main() -> None:
     own = network.state_dict()
     state = checkpoint.fitted(whole["average"], own, options.checkpoint, "give one of nano")
     network.load_state_dict(state)
-    table = read_arrays(options.heat)
-    files = [options.root / str(file) for file in table["files"]]
-    chances = torch.from_numpy(chances_of(table["peaks"]).astype(np.float32))
+    files, chances = held_out(options.root, options.heat)
     with torch.no_grad():
         log_odds = odds_of(network, files, open_text())
     by, shift = fit(log_odds, chances)

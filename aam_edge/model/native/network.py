@@ -38,8 +38,8 @@ from aam_edge.model.native.vision import TAP_CHANNELS, LiteBody
 MAP_STRIDE = 4
 """Pixels of the input along one cell of the map."""
 SEARCH_BETA = 2.0
-"""beta of a search, where evidence for one place adds up. tools/ablate_filter: mass on a moving
-thing 0.48 / 0.85 / 0.93 with 1 / 2 / 3; 3 would be as sure of what is not there."""
+"""beta of a search for what is there, where evidence for one place adds up. tools/ablate_filter:
+mass on a moving thing 0.48 / 0.85 / 0.93 with 1 / 2 / 3; 3 would be too sure of its place."""
 
 
 class Moment(NamedTuple):
@@ -155,7 +155,7 @@ class NativeNetwork(nn.Module):
             evidence = self.read(taps, moment.prompt)
         predicted, heard, fresh = self._carry(moment, picture, state)
         log_density, log_variance, presence, searching = _told(evidence, predicted)
-        beta = beta_of(searching)
+        beta = beta_of(search_of(searching), presence)
         log_density = add_evidence(log_density, heard.evidence)
         after = self.fpd.correct(predicted, log_density, log_variance, beta)
         return Step(
@@ -184,11 +184,11 @@ class NativeNetwork(nn.Module):
         picture = moment.image.permute(0, 3, 1, 2).float()  # (B, 3, H, W)
         predicted, heard, fresh = self._carry(moment, picture, state)
         log_density, log_variance, presence, searching = _told(evidence, predicted)
-        beta = beta_of(searching)
+        search = search_of(searching)
+        beta = beta_of(search, presence)
         powered = fpd.normalise(beta[:, :, None, None] * log_density)
         placed = place(powered.exp(), log_variance, part.box)
-        share = (beta - 1) / (SEARCH_BETA - 1)
-        rise = TRUST * share * (logit(presence) - logit(part.presence))
+        rise = TRUST * search * (logit(presence) - logit(part.presence))
         after = correct_part(predicted, placed, rise)
         return Step(
             after.log_density.exp(),
@@ -241,9 +241,17 @@ def _told(evidence: Evidence, before: fpd.State) -> tuple[Tensor, Tensor, Tensor
     return log_density, log_variance, presence, searching
 
 
-def beta_of(searching: Tensor) -> Tensor:
-    """What a still scene's density is raised to; exactly 1 for what is rather a way of viewing."""
-    return 1 + (SEARCH_BETA - 1) * (2 * searching - 1).clamp_min(0)
+def search_of(searching: Tensor) -> Tensor:
+    """How much of a search a prompt is, 0..1; exactly 0 for what is rather a way of viewing."""
+    return (2 * searching - 1).clamp_min(0)
+
+
+def beta_of(search: Tensor, presence: Tensor) -> Tensor:
+    """What a still scene's density is raised to.
+
+    Evidence for one place adds up where the thing is; who looks for what is not there looks around.
+    """
+    return 1 + (SEARCH_BETA - 1) * search * presence
 
 
 def sight_of(motion: fpd.Motion) -> Sight:
