@@ -213,7 +213,7 @@ def test_searches_have_a_presence_and_a_beta_and_free_viewing_has_none(
     for search in (cup, dog):
         assert search.presence is not None
         assert 0 <= search.presence <= 1
-        assert search.beta > 1.5
+        assert 1 + 0.9 * search.presence < search.beta <= 1 + search.presence
 
 
 def test_session_without_text_has_no_presence(backend: Backend, moving_frame: Frames) -> None:

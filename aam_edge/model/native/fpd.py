@@ -117,7 +117,9 @@ def diffuse(density: Tensor, amount: Tensor) -> Tensor:
 
 def normalise(log_density: Tensor) -> Tensor:
     """Log-densities (B, N, h, w) that sum to 1 over the map."""
-    return log_density - log_density.logsumexp(dim=(2, 3), keepdim=True)
+    # Row by row: ONNX Runtime adds one number after the other, and thousands of small equal ones
+    # behind a large sum are all rounded the same way, which leaves 3e-5 of the mass.
+    return log_density - log_density.logsumexp(3, keepdim=True).logsumexp(2, keepdim=True)
 
 
 class Fpd(nn.Module):
