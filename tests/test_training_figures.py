@@ -25,6 +25,7 @@ from aam_edge.training.evaluate_search import (
     chance_above,
     evaluate_search,
 )
+from aam_edge.training.measure.found import ABSENT_NAMES, Tally, questions
 from aam_edge.training.objective import absence_weights
 
 CHANNELS = {"cup": 0, "mug": 0, "dog": 1, "puppy": 1, "bus": 2}
@@ -235,3 +236,35 @@ def test_network_that_is_blind_has_those_of_chance(photos: list[tuple[Path, Boxe
         assert figures[name] == 0, name
     assert figures["pixel_auc"] == pytest.approx(0.5, abs=0.01)
     assert figures["presence_auc"] == 0.5
+
+
+def test_photo_is_asked_for_several_absent_names_each_once() -> None:
+    names = ["cup", *map(str, range(20))]
+    boxes = {"cup": [[0.5, 0.5, 1.0, 1.0]]}
+    asked = questions(boxes, names, np.random.default_rng(0))
+    assert asked is not None
+    assert asked.names() == ["cup", *asked.absent, "mug"]
+    assert len(set(asked.absent)) == ABSENT_NAMES
+    assert set(asked.absent) < set(names) - {"cup"}
+    few = questions(boxes, ["cup", "dog"], np.random.default_rng(0))
+    assert few is not None
+    assert few.absent == ["dog"]
+    assert questions(boxes, ["cup"], np.random.default_rng(0)) is None
+
+
+def test_other_is_the_share_of_absent_names_that_find_the_thing() -> None:
+    boxes = {"cup": [[0.5, 0.5, 1.0, 1.0]]}
+    asked = questions(boxes, ["cup", "dog", "bus", "cat", "bed"], np.random.default_rng(0))
+    assert asked is not None
+    on_it, beside_it = np.zeros((2, 4, 4), np.float32)
+    on_it[3, 3] = beside_it[0, 0] = 1
+    maps = [on_it if name in ("cup", "dog") else beside_it for name in asked.names()]
+    chances = [0.9 if name == "cup" else 0.2 for name in asked.names()]
+    tally = Tally()
+    asked.add_to(tally, "photo", maps, chances)
+    figures = tally.figures()
+    assert figures["peak"][0] == 1
+    assert figures["other"][0] == 0.25
+    assert figures["presence_auc"][0] == 1
+    assert figures["presence_error"][0] == pytest.approx((0.1 + 0.2) / 2)
+    assert tally.absent == [0.2] * 4

@@ -1,7 +1,8 @@
-"""A read-out on the frozen features of a classifier: where people look, freely or instructed.
+"""A read-out on frozen features: where people look, freely or instructed.
 
-The teacher of `tools/teach_views`. EfficientNet-Lite2 at twice nano's pixels sees more than nano
-does, and frozen it cannot forget it; 0.13 M weights read from its strides 8, 16 and 32.
+The teacher of `tools/teach_views`. A classifier and a detector at two to four times nano's pixels
+see more than nano does, and frozen they cannot forget it; 0.2 M weights read from their strides 8,
+16 and 32.
 """
 
 from __future__ import annotations
@@ -118,7 +119,7 @@ def fit(groups: Sequence[Sequence[Seen]], steps: int, seed: int) -> ReadOut:
         for mean, now in zip(means, net.parameters(), strict=True):
             mean.lerp_(now.detach(), 1 - decay)
         if step % 200 == 199:
-            sys.stderr.write(f"read-out: step {step + 1} of {steps}, loss {float(loss):.3f}\n")
+            sys.stderr.write(f"read-out: step {step + 1} of {steps}, loss {float(loss.detach()):.3f}\n")
     with torch.no_grad():
         for now, mean in zip(net.parameters(), means, strict=True):
             now.copy_(mean)

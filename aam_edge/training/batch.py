@@ -28,8 +28,8 @@ VIEWINGS = 2
 """Densities asked of one picture at most: two instructions at once show what they change."""
 FREE = 0.5
 """How often free viewing is asked for where a teacher told of instructions too."""
-KNOWN = 0.8
-"""By how much less one looks for a thing where another is known to be."""
+KNOWN, SURELY = 0.9, 0.4
+"""By how much less one looks for a thing where another is known to be, from which heat on."""
 GAZE, TEACHER, SEARCH, ABSENT = range(4)
 """What a row is: people's density, a teacher's, a thing in view, a thing that is not."""
 
@@ -207,7 +207,7 @@ def elsewhere_of(scene: Scene) -> Grid:
     """Where to look for what is not in view, sum 1: less where something else is known to be."""
     shape = tuple(n // 4 for n in scene.picture.shape[:2])
     known = np.maximum.reduce([np.zeros(shape, np.float32), *scene.things.values()])
-    free = 1 - KNOWN * known / 255
+    free = 1 - KNOWN * np.minimum(known / (255 * SURELY), 1)
     return np.asarray(free / free.sum(), np.float32)
 
 

@@ -49,14 +49,12 @@ def evaluate_search(
     tally = Tally()
     for path, boxes in photos:
         image = np.asarray(cv2.imread(str(path)), np.uint8)
-        asking = questions(boxes, names, rng)
-        if asking is None:
+        asked = questions(boxes, names, rng)
+        if asked is None:
             continue
-        asked, wrong = asking
-        maps, presence = _asked(network, image, asked, embed, pixels)
-        tally.add(str(path), boxes, wrong, dict(zip(asked, maps, strict=True)))
-        chances = (1 / (1 + np.exp(-presence.astype(np.float64)))).tolist()
-        tally.add_presence(chances[: len(boxes)], chances[len(boxes)])
+        maps, presence = _asked(network, image, asked.names(), embed, pixels)
+        chances = 1 / (1 + np.exp(-presence.astype(np.float64)))
+        asked.add_to(tally, str(path), list(maps), chances.tolist())
     figures = {name: round(value, 3) for name, (value, _, _) in tally.figures().items()}
     return {"n": len(tally.rows), **figures}
 

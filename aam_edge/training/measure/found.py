@@ -1,7 +1,7 @@
 """How well things are found by name, on photos with boxes, by whoever gives maps for prompts.
 
 `peak`: part of the things whose boxes hold the map's peak; `pixel_auc`: chance that a cell of the
-thing is above one beside it; `other`: `peak` when a name that is not in the photo is asked for;
+thing is above one beside it; `other`: `peak` when names that are not in the photo are asked for;
 `named` and `synonym`: `peak` of things with an unseen synonym, by name and by synonym;
 `presence_auc`: chance that a name in view has the higher presence than one that is not;
 `presence_error`: calibration error of presence, in ten bins.
@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +20,8 @@ from aam_edge.training.corpus.item import Item
 from aam_edge.training.measure.scores import intervals
 from aam_edge.training.prompts import KEPT_OUT
 
+ABSENT_NAMES = 8
+"""Names that are not there, asked of a photo; by one alone `other` would deviate by 0.03."""
 SMALLEST, LARGEST = 0.002, 0.6
 """Parts of the picture between which a thing counts."""
 SAME = {name: word for word, name in KEPT_OUT.items()}
@@ -46,26 +48,29 @@ class Tally:
     absent: list[float] = field(default_factory=list)
 
     def add(
-        self, photo: str, boxes: Boxes, wrong: str, maps: Mapping[str, NDArray[np.floating[Any]]]
+        self,
+        photo: str,
+        boxes: Boxes,
+        absent: Sequence[str],
+        maps: Mapping[str, NDArray[np.floating[Any]]],
     ) -> None:
-        """Takes a photo in: maps for its names, for a wrong one and for unseen synonyms."""
+        """Takes a photo in: maps for its names, for absent ones and for unseen synonyms."""
         for name in boxes:
             mask = box_mask(boxes[name], maps[name].shape)
             if not SMALLEST <= mask.mean() <= LARGEST:
                 continue
             hit = float(mask.flat[maps[name].argmax()])
             row = [hit, chance_above(maps[name][mask], maps[name][~mask])]
-            row += [float(_mask_of(boxes[name], maps[wrong]).flat[maps[wrong].argmax()])]
+            row.append(float(np.mean([_hit(boxes[name], maps[other]) for other in absent])))
             if name in SAME:
-                same = maps[SAME[name]]
-                row += [hit, float(_mask_of(boxes[name], same).flat[same.argmax()])]
+                row += [hit, _hit(boxes[name], maps[SAME[name]])]
             self.rows.append(row + [np.nan] * (len(OF_THINGS) - len(row)))
             self.photos.append(photo)
 
-    def add_presence(self, present: Sequence[float | None], absent: float | None) -> None:
-        """Takes the presence of a photo's names and of the wrong one in."""
+    def add_presence(self, present: Sequence[float | None], absent: Sequence[float | None]) -> None:
+        """Takes the presence of a photo's names and of absent ones in."""
         self.present.extend(chance for chance in present if chance is not None)
-        self.absent.extend([] if absent is None else [absent])
+        self.absent.extend(chance for chance in absent if chance is not None)
 
     def figures(self) -> dict[str, Figure]:
         """All of them; those of presence without intervals."""
@@ -82,25 +87,44 @@ class Tally:
         if not self.present or not self.absent:
             return np.nan, np.nan
         present, absent = np.array(self.present), np.array(self.absent)
-        # As many absent as present names: each absent one stands for several.
+        # Absent names count as much as present ones, however many were asked.
         weight = np.concatenate([np.full(len(x), 0.5 / len(x)) for x in (present, absent)])
         is_there = np.concatenate([np.ones(len(present)), np.zeros(len(absent))])
         chance = np.concatenate([present, absent])
         return chance_above(present, absent), calibration_error(chance, is_there, weight)
 
 
-def questions(
-    boxes: Boxes, names: Sequence[str], rng: np.random.Generator
-) -> tuple[list[str], str] | None:
-    """What is asked of a photo, in this order, and which of it is not there.
+class Questions(NamedTuple):
+    """What is asked of a photo, each name once: its own, absent ones, unseen synonyms."""
 
-    Its names, a wrong one, unseen synonyms; None where the photo holds every name.
-    """
+    boxes: Boxes
+    absent: list[str]
+    synonyms: list[str]
+
+    def names(self) -> list[str]:
+        """In the order in which they are asked."""
+        return [*self.boxes, *self.absent, *self.synonyms]
+
+    def add_to(
+        self,
+        tally: Tally,
+        photo: str,
+        maps: Sequence[NDArray[np.floating[Any]]],
+        chances: Sequence[float | None],
+    ) -> None:
+        """Counts what was answered: a map and a presence for each of `names`."""
+        tally.add(photo, self.boxes, self.absent, dict(zip(self.names(), maps, strict=True)))
+        own, asked = len(self.boxes), len(self.boxes) + len(self.absent)
+        tally.add_presence(chances[:own], chances[own:asked])
+
+
+def questions(boxes: Boxes, names: Sequence[str], rng: np.random.Generator) -> Questions | None:
+    """What to ask of a photo, ABSENT_NAMES of the absent names at most; None where none is."""
     others = [name for name in names if name not in boxes]
     if not others:
         return None
-    wrong = str(rng.choice(others))
-    return [*boxes, wrong, *(SAME[name] for name in boxes if name in SAME)], wrong
+    absent = rng.permutation(others)[:ABSENT_NAMES].tolist()
+    return Questions(boxes, absent, [SAME[name] for name in boxes if name in SAME])
 
 
 def boxes_of(item: Item) -> Boxes:
@@ -132,8 +156,9 @@ def box_mask(boxes: list[list[float]], shape: tuple[int, ...]) -> NDArray[np.boo
     return mask
 
 
-def _mask_of(boxes: list[list[float]], seen: NDArray[np.floating[Any]]) -> NDArray[np.bool_]:
-    return box_mask(boxes, seen.shape)
+def _hit(boxes: list[list[float]], seen: NDArray[np.floating[Any]]) -> float:
+    """1 where the peak of a map lies in one of the boxes."""
+    return float(box_mask(boxes, seen.shape).flat[seen.argmax()])
 
 
 def _cells(first: float, last: float, count: int) -> slice:

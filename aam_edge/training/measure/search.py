@@ -57,22 +57,16 @@ def measure_search(
     usual = usual_place(spec, root, split, items)
     scores = SearchScores(items[0].gaze_set, split, {})
     scores.tallies = {name: Tally() for name in (*(p.name for p in predictors), PRIOR)}
-    for item, (asked, wrong) in asking:
-        prompts = [SEARCH_FOR.format(name) for name in asked]
+    for item, asked in asking:
+        prompts = [SEARCH_FOR.format(name) for name in asked.names()]
         with skipped.counting():
             answers = {p.name: next(p.look(item, [0], prompts)) for p in predictors}
-            answers[PRIOR] = [Answer(usual)] * len(asked)
+            answers[PRIOR] = [Answer(usual)] * len(prompts)
             for name, told in answers.items():
-                _count(scores.tallies[name], item, asked, wrong, told)
+                maps, chances = [a.density for a in told], [a.presence for a in told]
+                asked.add_to(scores.tallies[name], item.stimulus, maps, chances)
         on_item(item)
     return scores
-
-
-def _count(tally: Tally, item: Item, asked: list[str], wrong: str, told: list[Answer]) -> None:
-    boxes = boxes_of(item)
-    tally.add(item.stimulus, boxes, wrong, {n: a.density for n, a in zip(asked, told, strict=True)})
-    chances = [answer.presence for answer in told]
-    tally.add_presence(chances[: len(boxes)], chances[len(boxes)])
 
 
 def usual_place(spec: str, root: Path, split: str, items: list[Item]) -> Map:
