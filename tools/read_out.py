@@ -119,7 +119,8 @@ def fit(groups: Sequence[Sequence[Seen]], steps: int, seed: int) -> ReadOut:
         for mean, now in zip(means, net.parameters(), strict=True):
             mean.lerp_(now.detach(), 1 - decay)
         if step % 200 == 199:
-            sys.stderr.write(f"read-out: step {step + 1} of {steps}, loss {float(loss.detach()):.3f}\n")
+            lost = float(loss.detach())
+            sys.stderr.write(f"read-out: step {step + 1} of {steps}, loss {lost:.3f}\n")
     with torch.no_grad():
         for now, mean in zip(net.parameters(), means, strict=True):
             now.copy_(mean)
