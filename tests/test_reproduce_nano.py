@@ -136,13 +136,19 @@ def test_larger_teacher_tells_of_photos_nobody_looked_at(root: Path, tmp_path: P
     views, photos = dict(np.load(file)), read_photos(root, root / "heat.npz")
     assert views["instructed"].shape == (len(photos), len(views["instructions"]), 48, 64)
     told = views["free"].any((1, 2)).tolist()
-    assert told == [not photo.has_people for photo in photos]
+    searched = [any(text not in ("free viewing", *TASKS) for text, _ in p.gaze) for p in photos]
+    assert any(searched)
+    assert told == [not p.has_people or s for p, s in zip(photos, searched, strict=True)]
     assert views["free"].max((1, 2))[told].min() == 255
     people = [photo.chances is not None and photo.chances[0] > 0.4 for photo in photos]
     assert people[0]
     assert not all(people)
     assert views["instructed"].any((1, 2, 3)).tolist() == people
+    assert views["searched"].max((1, 2)).tolist() == [255] * len(photos)
     teach(photos, file)
+    assert all(photo.searched is not None for photo in photos)
+    room = photos[searched.index(True)]  # freely as well, that the two are told apart
+    assert [text for text, *_ in room.maps] == ["free viewing"]
     by_teachers = {text for text, _, weight in photos[0].maps if weight < 1}
     assert by_teachers == {*TASKS, "free viewing"} - {text for text, _ in photos[0].gaze}
 

@@ -134,7 +134,7 @@ def test_mean_of_parts_and_weights(tmp_path: Path) -> None:
     file = tmp_path / "a.pt"
     torch.manual_seed(1)
     torch.save({"average": NativeNetwork().state_dict()}, file)
-    mean = average_weights([file, "nano"], [0.7, 0.3], "decoder.")
+    mean = average_weights([file, "nano"], [0.7, 0.3], ["decoder."])
     run = torch.load(file, weights_only=True)["average"]
     shipped = load_file(find_package("nano").tensors)
     weight = "decoder.head.weight"

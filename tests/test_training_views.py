@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 torch = pytest.importorskip("torch", reason="needs the extra [train]")
 
 from aam_edge.training.batch import (
+    ABSENT,
     GAZE,
     PLACE,
     SEEN,
@@ -22,7 +23,9 @@ from aam_edge.training.batch import (
     UNKNOWN,
     Scene,
     either,
+    elsewhere_of,
     mosaic,
+    rows_of,
     scene_of,
     viewings_of,
 )
@@ -149,3 +152,56 @@ def test_where_people_looked_comes_before_what_teachers_say() -> None:
     drawn = [viewings_of(scene, rng) for _ in range(300)]
     assert {len(d) for d in drawn} == {1}
     assert sum(d == [1] for d in drawn) / 300 == pytest.approx(0.5 + 0.5 / 3, abs=0.1)
+
+
+def searched_at(x: float, y: float, **known: Any) -> Sample:
+    """Of a photo people search around (x, y), says the teacher."""
+    return Sample(
+        square_at(x, y), searched=square_at(x, y, 64)[:, :, 0].astype(np.float32), **known
+    )
+
+
+@pytest.mark.parametrize("axis", [0, 1])
+def test_search_without_success_goes_where_the_pictures_go(axis: int) -> None:
+    rng = np.random.default_rng(1)
+    first, second = (
+        scene_of(searched_at(x, y), (96, 64), 0.9, rng) for x, y in ((0.3, 0.3), (0.7, 0.6))
+    )
+    both = mosaic(first, second, axis)
+    assert both.searched is not None
+    assert both.searched.sum() == pytest.approx(1, abs=1e-4)
+    np.testing.assert_allclose(both.searched, elsewhere_of(both))  # nothing else is known there
+    for part, half_of in zip(np.split(both.searched, 2, axis), (first, second), strict=True):
+        assert part.sum() == pytest.approx(0.5, abs=1e-4)
+        white = (half_of.picture.max(2) > 130).astype(np.float64)
+        np.testing.assert_allclose(centre(part), centre(white) / 4 - 0.375, atol=0.7)
+    assert mosaic(first, half(0.3, 0.3, "cup"), axis).searched is None
+
+
+def test_what_is_absent_is_not_searched_on_a_thing_that_is_known() -> None:
+    sample = searched_at(0.5, 0.5, absent=frozenset({"dog"}))
+    alone = elsewhere_of(scene_of(sample, (96, 96), 1.0, np.random.default_rng(1)))
+    sample.things["cup"] = square_at(0.45, 0.5, 64)[:, :, 0]
+    scene = scene_of(sample, (96, 96), 1.0, np.random.default_rng(1))
+    beside = elsewhere_of(scene)
+    known = scene.things["cup"] > 0.4 * 255
+    assert beside.sum() == pytest.approx(1, abs=1e-4)
+    assert 0.02 < beside[known].sum() / beside[~known].sum() < 0.5 * alone[known].sum()
+
+
+def test_rooms_that_were_searched_are_taught_half_by_people_and_half_by_the_teacher() -> None:
+    photo = Photo("", "", Path(), np.full((6, 2), (0.25, 0.25)), (128, 128), 0.03)
+    sample = searched_at(0.7, 0.7, gaze=[("search for the mug", photo), ("free viewing", photo)])
+    scene = scene_of(sample, (96, 96), 1.0, np.random.default_rng(3))
+    (_, search, _, _), (_, freely, _, _) = scene.densities
+    assert scene.searched is not None
+    by_teacher = scene.searched > 0
+    assert search.sum() == pytest.approx(1, abs=1e-4)
+    assert search[by_teacher].sum() == pytest.approx(0.5, abs=0.02)
+    assert freely[by_teacher].sum() < 0.02
+    # Nobody knows what is in the room: any other name is searched as if it were not.
+    rows = rows_of(scene, 4, np.random.default_rng(0), 0.8)
+    assert [kind for *_, kind in rows] == [GAZE, GAZE, ABSENT, ABSENT]
+    for _, density, weight, _ in rows[2:]:
+        np.testing.assert_allclose(density, scene.searched, atol=1e-6)
+        assert weight == 0.8

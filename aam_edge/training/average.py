@@ -4,8 +4,8 @@ After M. Wortsman et al., "Model soups" (ICML 2022). The runs must come from one
 seed, or `--start` from the same checkpoint. A packaged network can be one of them:
 
     python -m aam_edge.training.average runs/a/last.pt runs/b/last.pt --out runs/mean.pt
-    python -m aam_edge.training.average runs/a/last.pt nano --weights 0.7 0.3 --part decoder \
-        --out runs/mean.pt
+    python -m aam_edge.training.average runs/a/last.pt nano --weights 0.7 0.3 \
+        --parts decoder.film decoder.head --out runs/mean.pt
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ from aam_edge.training.run.networks import read_weights
 
 
 def average_weights(
-    runs: Sequence[str | Path], weights: Sequence[float] | None = None, part: str = ""
+    runs: Sequence[str | Path], weights: Sequence[float] | None = None, parts: Sequence[str] = ("",)
 ) -> dict[str, Tensor]:
     """Each tensor's mean over the runs' own averages.
 
     Args:
         runs: checkpoints (.pt), weights files or packaged networks.
         weights: of each run, of sum 1; equal if not given.
-        part: what is averaged, as the tensors' names begin; the rest is the first run's.
+        parts: what is averaged, as the tensors' names begin; the rest is the first run's.
 
     Raises:
         UsageError: weights do not belong to the runs.
@@ -48,7 +48,7 @@ def average_weights(
         checkpoint.fitted(run, first, Path(name), todo)
     return {
         name: torch.einsum("r,r...->...", shares, torch.stack([run[name].float() for run in read]))
-        if name.startswith(part)
+        if name.startswith(tuple(parts))
         else tensor
         for name, tensor in first.items()
     }
@@ -59,10 +59,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("runs", nargs="+", help="checkpoints, or packaged networks")
     parser.add_argument("--weights", type=float, nargs="+", help="of each; equal if not given")
-    parser.add_argument("--part", default="", help="begin of the names of what is averaged")
+    parts = "begins of the names of what is averaged; all if not given"
+    parser.add_argument("--parts", nargs="+", default=[""], help=parts)
     parser.add_argument("--out", type=Path, required=True)
     options = parser.parse_args()
-    weights = average_weights(options.runs, options.weights, options.part)
+    weights = average_weights(options.runs, options.weights, options.parts)
     files = [Path(run) for run in options.runs if run.endswith(".pt")]
     epochs = max((checkpoint.read(file).get("epoch", 0) for file in files), default=0)
     checkpoint.write(options.out, {"average": weights, "epoch": epochs})

@@ -28,8 +28,13 @@ VIEWINGS = 2
 """Densities asked of one picture at most: two instructions at once show what they change."""
 FREE = 0.5
 """How often free viewing is asked for where a teacher told of instructions too."""
-KNOWN, SURELY = 0.9, 0.4
+KNOWN, SURELY = 0.95, 0.3
 """By how much less one looks for a thing where another is known to be, from which heat on."""
+PEOPLES = 0.5
+"""Share of people's density in what a search wants where a teacher tells of it too.
+
+The rooms in which people searched are few: taken as they are, they are learned by heart.
+"""
 GAZE, TEACHER, SEARCH, ABSENT = range(4)
 """What a row is: people's density, a teacher's, a thing in view, a thing that is not."""
 
@@ -69,6 +74,8 @@ class Scene:
     picture: Image
     densities: list[tuple[str, Grid, float, int]] = field(default_factory=list)
     """Prompt, density, weight, kind."""
+    searched: Grid | None = None
+    """Where people look who have not found what they search for, sum 1."""
     things: dict[str, Grid] = field(default_factory=dict)
     """Heat, 0..255."""
     absent: frozenset[str] = frozenset()
@@ -116,8 +123,12 @@ def scene_of(
     view = random_view(smallest, rng)
     shape = (size[0] // 4, size[1] // 4)
     scene = Scene(relit(view.picture(sample.image, size), rng), absent=sample.absent)
+    if sample.searched is not None:
+        scene.searched = view.density(sample.searched, shape)
     for text, photo in sample.gaze:
         seen = view.gaze(photo, shape)
+        if seen is not None and scene.searched is not None and text != "free viewing":
+            seen = PEOPLES * seen + (1 - PEOPLES) * scene.searched
         if seen is not None:
             scene.densities.append((text, seen, 1.0, GAZE))
     for text, whole, weight in sample.maps:
@@ -175,7 +186,18 @@ def mosaic(first: Scene, second: Scene, axis: int) -> Scene:
         words = (first.words + second.words) / 2
     somewhere = first.somewhere | second.somewhere
     chances = either(first.chances, second.chances)
-    return Scene(picture, [], things, first.absent & second.absent, somewhere, chances, words)
+    searched = _searched_in(first, second, axis)
+    absent = first.absent & second.absent
+    return Scene(picture, [], searched, things, absent, somewhere, chances, words)
+
+
+def _searched_in(first: Scene, second: Scene, axis: int) -> Grid | None:
+    """As much in each half as it has cells."""
+    if first.searched is None or second.searched is None:
+        return None
+    both = [searched * searched.size for searched in (first.searched, second.searched)]
+    whole = np.concatenate(both, axis)
+    return np.asarray(whole / whole.sum(), np.float32)
 
 
 def rows_of(
@@ -195,6 +217,8 @@ def rows_of(
             rows.append((word_for(name, rng), density_, 1.0, SEARCH))
     elsewhere = elsewhere_of(scene)
     absent = sorted(scene.absent)
+    if not absent and scene.searched is not None and not scene.things:
+        absent = list(NAMES)  # nobody knows what is there: as in most searches, it is not
     while len(rows) < prompts:
         if absent:
             rows.append((word_for(str(rng.choice(absent)), rng), elsewhere, absent_weight, ABSENT))
@@ -204,10 +228,16 @@ def rows_of(
 
 
 def elsewhere_of(scene: Scene) -> Grid:
-    """Where to look for what is not in view, sum 1: less where something else is known to be."""
+    """Where to look for what is not in view, sum 1.
+
+    Where people look in such a search, evenly if nobody knows; less where something else is known
+    to be.
+    """
     shape = tuple(n // 4 for n in scene.picture.shape[:2])
     known = np.maximum.reduce([np.zeros(shape, np.float32), *scene.things.values()])
     free = 1 - KNOWN * np.minimum(known / (255 * SURELY), 1)
+    if scene.searched is not None:
+        free = free * scene.searched
     return np.asarray(free / free.sum(), np.float32)
 
 

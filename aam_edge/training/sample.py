@@ -33,6 +33,8 @@ class Sample:
     """Instruction, and the people's fixations under it."""
     maps: list[tuple[str, NDArray[np.number], float]] = field(default_factory=list)
     """Instruction, a density over the whole picture, and its weight."""
+    searched: NDArray[np.number] | None = None
+    """Where people look who have not found what they search for, a density over the picture."""
     things: dict[str, Heat] = field(default_factory=dict)
     """Where things of a name are."""
     absent: frozenset[str] = frozenset()

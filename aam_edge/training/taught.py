@@ -20,20 +20,23 @@ def teach(samples: list[Sample], views: Path, weight: float = 0.5) -> None:
     Args:
         samples: photos.
         views: an .npz with `free`, (n, 48, 64) uint8 maps in the order of the samples, full scale
-            per map. If it has `instructions` (k,), their maps are `instructed` (n, k, 48, 64),
-            taken where they are not all 0 and nobody looked at the photo under the instruction.
+            per map. If it has `instructions` (k,), their maps are `instructed` (n, k, 48, 64).
+            Taken where they are not all 0 and nobody looked at the photo in this way.
+            If it has `searched`, as `free`, it is where people look in a search without success.
         weight: below 1, the weight of people's own.
     """
     table = read_arrays(views)
     texts = [str(text) for text in table.get("instructions", ())]
     for i, sample in enumerate(samples):
-        told = [] if sample.has_people else [(FREE_VIEWING, table["free"][i])]
         by_people = {text for text, *_ in (*sample.gaze, *sample.maps)}
-        told += [
-            (text, table["instructed"][i, k])
-            for k, text in enumerate(texts)
-            if text not in by_people and table["instructed"][i, k].any()
+        maps = [table["free"][i], *(table["instructed"][i] if texts else ())]
+        told = [
+            (text, whole)
+            for text, whole in zip((FREE_VIEWING, *texts), maps, strict=True)
+            if text not in by_people and whole.any()
         ]
+        if "searched" in table and table["searched"][i].any():
+            sample.searched = table["searched"][i].astype(np.float32)
         for text, whole in told:
             sample.maps.append((text, whole.astype(np.float32) / whole.sum(), weight))
 
