@@ -134,12 +134,13 @@ def test_mean_of_parts_and_weights(tmp_path: Path) -> None:
     file = tmp_path / "a.pt"
     torch.manual_seed(1)
     torch.save({"average": NativeNetwork().state_dict()}, file)
-    mean = average_weights([file, "nano"], [0.7, 0.3], ["decoder."])
+    mean = average_weights([file, "nano"], [0.7, 0.3], ["decoder.head", "decoder.scene"])
     run = torch.load(file, weights_only=True)["average"]
     shipped = load_file(find_package("nano").tensors)
-    weight = "decoder.head.weight"
-    torch.testing.assert_close(mean[weight], 0.7 * run[weight] + 0.3 * shipped[weight].float())
-    torch.testing.assert_close(mean["body.stem.weight"], run["body.stem.weight"])
+    for weight in ("decoder.head.weight", "decoder.scene.weight"):
+        torch.testing.assert_close(mean[weight], 0.7 * run[weight] + 0.3 * shipped[weight].float())
+    for weight in ("decoder.hint.weight", "body.stem.weight"):
+        torch.testing.assert_close(mean[weight], run[weight])
     with pytest.raises(UsageError, match=r"weights do not fit the runs.*0\.7 0\.7"):
         average_weights([file, file], [0.7, 0.7])
 
