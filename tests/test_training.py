@@ -26,6 +26,7 @@ from aam_edge.training.average import average_weights
 from aam_edge.training.data import read_gaze_set
 from aam_edge.training.evaluate import GAZE_SETS, evaluate, stills
 from aam_edge.training.export import export_network, load_weights
+from aam_edge.training.sample import Sample
 from aam_edge.training.search_data import read_photos
 from aam_edge.training.taught import read_lexicon, teach
 from aam_edge.training.temper import fit, temper
@@ -84,15 +85,30 @@ def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tiny_tree(tmp_path_factory.mktemp("tree"))
 
 
-def test_teacher_says_how_photos_nobody_looked_at_are_viewed(tree: Path, tmp_path: Path) -> None:
+def asked_of_people(photo: Sample) -> set[str]:
+    """In which ways they looked at it."""
+    return {text for text, *_ in (*photo.gaze, *photo.maps)}
+
+
+def test_teacher_says_how_photos_nobody_viewed_freely_are_viewed(
+    tree: Path, tmp_path: Path
+) -> None:
     photos = read_photos(tree, tree / "heat.npz")
-    np.savez(tmp_path / "views.npz", free=np.full((len(photos), 48, 64), 9, np.uint8))
+    free = np.full((len(photos), 48, 64), 9, np.uint8)
+    searched = [i for i, photo in enumerate(photos) if "find the cup" in asked_of_people(photo)]
+    others = [i for i, photo in enumerate(photos) if not photo.has_people]
+    assert searched  # freely too, but for those of which nothing is said
+    free[others[0]] = 0
+    unseen = [p for p in photos if "free viewing" not in asked_of_people(p)]
+    unseen.remove(photos[others[0]])
+    np.savez(tmp_path / "views.npz", free=free)
     teach(photos, tmp_path / "views.npz")
     taught = [photo for photo in photos if any(weight == 0.5 for *_, weight in photo.maps)]
-    assert taught == [photo for photo in photos if not photo.has_people]
-    assert {photo.maps[0][0] for photo in taught} == {"free viewing"}
+    assert taught == unseen
+    assert photos[searched[0]] in taught
+    assert {photo.maps[-1][0] for photo in taught} == {"free viewing"}
     assert len(taught) >= 5
-    assert taught[0].maps[0][1].sum() == pytest.approx(1)
+    assert taught[0].maps[-1][1].sum() == pytest.approx(1)
 
 
 def test_teacher_tells_instructions_where_nobody_had_them(tree: Path, tmp_path: Path) -> None:
@@ -101,11 +117,11 @@ def test_teacher_tells_instructions_where_nobody_had_them(tree: Path, tmp_path: 
     instructed[::2] = 0
     free, texts = np.full((len(photos), 48, 64), 9, np.uint8), ["count the people"]
     np.savez(tmp_path / "views.npz", free=free, instructions=texts, instructed=instructed)
-    before = [[text for text, *_ in photo.maps] for photo in photos]
+    before = [asked_of_people(photo) for photo in photos]
     teach(photos, tmp_path / "views.npz", 0.7)
     for i, (photo, had) in enumerate(zip(photos, before, strict=True)):
         told = [text for text, _, weight in photo.maps if weight == 0.7]
-        free_view = [] if photo.has_people else ["free viewing"]
+        free_view = [] if "free viewing" in had else ["free viewing"]
         asked = ["count the people"] if i % 2 and "count the people" not in had else []
         assert told == free_view + asked
 
