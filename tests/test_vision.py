@@ -101,3 +101,38 @@ def test_taps_have_the_strides_and_channels_that_the_decoder_reads(
     assert [tuple(tap.shape) for tap in taps] == [
         (1, c, 64 // s, 96 // s) for c, s in zip(TAP_CHANNELS, (4, 8, 16, 32), strict=True)
     ]
+
+
+@pytest.mark.parametrize(("kernel", "stride"), [(3, 1), (3, 2), (5, 1), (5, 2), (7, 1)])
+def test_depthwise_gradients_are_those_of_torch(kernel: int, stride: int) -> None:
+    torch.manual_seed(kernel)
+    conv = SameConv(6, 6, kernel, stride, groups=6)
+    x = torch.randn(2, 6, 12, 16, requires_grad=True)
+    border = (0, 0, 0, 0) if stride == 1 else ((kernel - 2) // 2, (kernel - 1) // 2) * 2
+    padding = kernel // 2 if stride == 1 else 0
+    assert conv.bias is not None
+    weights = (x, conv.weight, conv.bias)
+    told = torch.randn_like(conv(x))
+    plain = F.conv2d(F.pad(x, border), conv.weight, conv.bias, stride, padding, 1, 6)
+    torch.testing.assert_close(conv(x), plain)
+    ours = torch.autograd.grad(conv(x), weights, told)
+    torch.testing.assert_close(
+        ours, torch.autograd.grad(plain, weights, told), atol=1e-4, rtol=1e-4
+    )
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        half = conv(x)
+    assert half.dtype == torch.bfloat16
+    of_half = torch.autograd.grad(half.float(), weights, told)
+    torch.testing.assert_close(of_half, ours, atol=0.1, rtol=0.05)
+
+
+def test_depthwise_gradients_are_taken_of_what_learns_alone() -> None:
+    conv = SameConv(4, 4, 5, groups=4)
+    x = torch.randn(1, 4, 8, 8)
+    conv(x).sum().backward()
+    assert conv.weight.grad is not None
+    conv.requires_grad_(False)
+    conv(x.requires_grad_()).sum().backward()
+    assert x.grad is not None
+    assert x.grad.abs().sum() > 0
+    assert not conv(x.detach()).requires_grad

@@ -13,6 +13,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from aam_edge.model.native.depthwise import depthwise
+
 
 class Stage(NamedTuple):
     """A run of equal inverted-residual blocks; the first of them changes width and stride."""
@@ -49,7 +51,21 @@ class SameConv(nn.Conv2d):
         self._border = (total // 2, total - total // 2) * 2 if stride > 1 else None
 
     def forward(self, x: Tensor) -> Tensor:
-        return super().forward(x if self._border is None else F.pad(x, self._border))
+        if self._border is not None:
+            x = F.pad(x, self._border)
+        if self.groups == 1 or not self._is_learning(x):
+            return super().forward(x)
+        if torch.is_autocast_enabled("cpu"):
+            x = x.to(torch.get_autocast_dtype("cpu"))
+        assert self.bias is not None
+        with torch.autocast("cpu", enabled=False):
+            stride, padding = self.stride[0], int(self.padding[0])
+            return depthwise(x, self.weight, self.bias, stride, padding)
+
+    def _is_learning(self, x: Tensor) -> bool:
+        """On a CPU, where torch's own gradients of depthwise kernels are slow."""
+        has_gradient = torch.is_grad_enabled() and (x.requires_grad or self.weight.requires_grad)
+        return has_gradient and x.device.type == "cpu" and not torch.compiler.is_compiling()
 
 
 class Block(nn.Module):
