@@ -53,6 +53,7 @@ class BatchConfig:
     prompts: int = setting(3, "asked of each picture through the whole decoder")
     others: int = setting(2600, "photos without people's gaze in an epoch, drawn anew each time")
     mosaics: float = setting(0.35, "part of them that share their picture with another photo")
+    pasted: float = setting(0.0, "part of them onto which a boxed thing of a third is laid")
     smallest_gaze_crop: float = setting(0.75, "sides of the smallest crop of a photo with gaze")
     smallest_crop: float = setting(0.45, "sides of the smallest crop of another")
     word_noise: float = setting(0.02, "deviation of the noise on each number of a prompt's vector")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import cv2
@@ -11,10 +12,13 @@ from numpy.typing import NDArray
 from aam_edge.messages import Image
 from aam_edge.training.data import Photo, human_density
 
+HEAT_SHAPE = (64, 64)
 Heat = NDArray[np.uint8]
-"""(64, 64) over the whole picture, 255 is certain."""
+"""HEAT_SHAPE over the whole picture, 255 is certain."""
 Grid = NDArray[np.float32]
 """A map over a view."""
+Box = tuple[float, float, float, float]
+"""x0, y0, x1, y1, fractions of the picture."""
 
 FEWEST_FIXATIONS = 5
 """In a view, for a density of them."""
@@ -37,6 +41,8 @@ class Sample:
     """Where people look who have not found what they search for, a density over the picture."""
     things: dict[str, Heat] = field(default_factory=dict)
     """Where things of a name are."""
+    boxes: list[tuple[str, Box]] = field(default_factory=list)
+    """Name and box of things that can be cut out."""
     absent: frozenset[str] = frozenset()
     """Names of things that are surely not in view."""
     somewhere: frozenset[str] = frozenset()
@@ -131,16 +137,16 @@ def thing_density(seen: Grid) -> Grid | None:
     return np.asarray(clear / clear.sum(), np.float32)
 
 
-def boxes_heat(boxes: list[list[float]]) -> Heat:
-    """Boxes (x0, y0, x1, y1 as fractions) on the heat's grid: 1 in the middle, EXTENT inside.
+def boxes_heat(boxes: Sequence[Sequence[float]], shape: tuple[int, int] = HEAT_SHAPE) -> Heat:
+    """Boxes (x0, y0, x1, y1 as fractions) on a grid (h, w): 1 in the middle, EXTENT inside.
 
     A thing reaches as far as its box, so all of it stands above what is beside it.
     """
-    at = (np.arange(64) + 0.5) / 64
-    heat = np.zeros((64, 64))
+    rows, columns = ((np.arange(n) + 0.5) / n for n in shape)
+    heat = np.zeros(shape)
     for x0, y0, x1, y1 in boxes:
-        across = (at - (x0 + x1) / 2)[None] / max(x1 - x0, NARROWEST)  # 0.5 at the edge
-        down = (at - (y0 + y1) / 2)[:, None] / max(y1 - y0, NARROWEST)
+        across = (columns - (x0 + x1) / 2)[None] / max(x1 - x0, NARROWEST)  # 0.5 at the edge
+        down = (rows - (y0 + y1) / 2)[:, None] / max(y1 - y0, NARROWEST)
         middle = np.exp(-12.5 * (across**2 + down**2))
         inside = np.exp(-((1.85 * across) ** 10) - (1.85 * down) ** 10)
         heat = np.maximum(heat, EXTENT * inside + (1 - EXTENT) * middle)

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from aam_edge.messages import Image
 from aam_edge.training.data import Photo, read_gaze_set
 from aam_edge.training.prompts import COCO_NAMES, GENERAL, children
-from aam_edge.training.sample import Heat, Sample, boxes_heat
+from aam_edge.training.sample import Box, Heat, Sample, boxes_heat
 from aam_edge.training.tables import read_arrays
 
 SURELY_ABSENT = 0.06
@@ -22,6 +22,8 @@ HELD_OUT_OF = 7
 """Every seventh labelled COCO photo is kept for validation."""
 LICENSED_BOXES = ("COCO 2017", "Roboflow export")
 """Sources whose boxes may label the shipped network (CC BY)."""
+SURE_BOX = 0.5
+"""Score from which on what a detector boxed is a thing of its name."""
 LONGEST_SIDE = 420
 """Pixels that are kept of a photo in memory; views are smaller."""
 
@@ -41,6 +43,7 @@ def read_photos(root: Path, heat_file: Path, words_file: Path | None = None) -> 
     things: dict[int, dict[str, Heat]] = {}
     for index, name, heat in zip(table["index"], table["name"], heats_of(table), strict=True):
         things.setdefault(int(index), {})[COCO_NAMES[name]] = heat
+    certain_boxes = found_boxes(table)
     samples = {}
     for i, file in enumerate(map(str, table["files"])):
         if file in boxes and is_held_out(file):
@@ -49,8 +52,10 @@ def read_photos(root: Path, heat_file: Path, words_file: Path | None = None) -> 
         absent = {COCO_NAMES[n] for n in np.flatnonzero(table["peaks"][i] < SURELY_ABSENT)}
         if file in coco:  # all things of its names are boxed
             found, absent = {}, set(COCO_NAMES)
+        cut = [] if file in coco else certain_boxes.get(i, [])
         seen = found | {name: boxes_heat(b) for name, b in labelled.items()}
         sample = Sample(small(root / file), words=words[i])
+        sample.boxes = cut or [(n, as_box(b)) for n, bs in labelled.items() for b in bs]
         sample.things, sample.absent = with_general(seen, absent - set(labelled))
         certain = np.array([n in labelled for n in COCO_NAMES])
         told = chances_of(table["peaks"][i])
@@ -70,6 +75,23 @@ def heats_of(table: dict[str, NDArray[Any]]) -> list[Heat]:
             raised = np.asarray(score * boxes_heat([box.tolist()]), np.uint8)
             heats[of] = np.maximum(heats[of], raised)
     return heats
+
+
+def found_boxes(table: dict[str, NDArray[Any]]) -> dict[int, list[tuple[str, Box]]]:
+    """Number of a photo to names and boxes of what a detector surely found there."""
+    found: dict[int, list[tuple[str, Box]]] = {}
+    if "box" in table:
+        for of, score, box in zip(table["box_map"], table["box_score"], table["box"], strict=True):
+            if score > SURE_BOX:
+                name = COCO_NAMES[table["name"][of]]
+                found.setdefault(int(table["index"][of]), []).append((name, as_box(box.tolist())))
+    return found
+
+
+def as_box(corners: list[float]) -> Box:
+    """Four corners, x0 to y1."""
+    x0, y0, x1, y1 = corners
+    return x0, y0, x1, y1
 
 
 def chances_of(peaks: NDArray[np.floating]) -> NDArray[np.float64]:

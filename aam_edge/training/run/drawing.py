@@ -18,6 +18,7 @@ from torch.utils.data import DataLoader, Dataset
 from aam_edge.errors import DataError
 from aam_edge.training.batch import Batch, Embed, Scene, collate, mosaic_of, scene_of
 from aam_edge.training.corpus.item import Item
+from aam_edge.training.paste import Cuttings, cut_out, is_clear, paste
 from aam_edge.training.run.clips import Clip, ClipBatch, collate_clips, generated_clip, real_clip
 from aam_edge.training.run.material import Material
 from aam_edge.training.run.plan import Entry, Ref, Row
@@ -46,6 +47,7 @@ class Drawer(Dataset[Drawn]):
     def __init__(self, config: RunConfig, material: Material, embed: Embed):
         self._config, self._embed = config, embed
         self._photos, self._clips = material.photos, material.clips
+        self._cuttings = Cuttings(material.photos if config.drawing.pasted else ())
 
     def __getitem__(self, entry: Entry) -> Drawn:
         lost: Lost = []
@@ -68,9 +70,16 @@ class Drawer(Dataset[Drawn]):
         first = self._sample(row.first, lost)
         if row.other is not None:
             other = self._sample(row.other, lost)
-            return mosaic_of(first, other, size, drawing.smallest_crop, rng)
-        crop = drawing.smallest_gaze_crop if row.is_looked_at else drawing.smallest_crop
-        return scene_of(first, size, crop, rng)
+            scene = mosaic_of(first, other, size, drawing.smallest_crop, rng)
+        else:
+            crop = drawing.smallest_gaze_crop if row.is_looked_at else drawing.smallest_crop
+            scene = scene_of(first, size, crop, rng)
+        if len(self._cuttings) and not row.is_looked_at and rng.random() < drawing.pasted:
+            name, ref, box = self._cuttings.draw(rng)
+            cut = cut_out(self._sample(ref, lost).image, box)
+            if is_clear(cut):
+                paste(scene, name, cut, rng)
+        return scene
 
     def _clip_batch(self, entry: Entry, lost: Lost) -> ClipBatch:
         config = self._config.clips
