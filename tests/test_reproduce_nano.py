@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import shlex
 import subprocess
@@ -184,3 +185,15 @@ def test_what_is_not_there_is_one_line(root: Path) -> None:
     assert done.returncode == 1
     assert done.stderr.startswith("reproduce_nano: --npm is not there (")
     assert done.stderr.count("\n") == 1
+
+
+def test_instructions_are_told_further_apart_around_the_same_mean() -> None:
+    spec = importlib.util.spec_from_file_location("looks", TOOL.with_name("looks.py"))
+    assert spec is not None
+    assert spec.loader is not None
+    looks = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(looks)
+    logs = np.random.default_rng(0).normal(size=(3, 4, 5)).astype(np.float32)
+    told = looks.apart(logs, 0.4)
+    np.testing.assert_allclose(told.mean(0), logs.mean(0), atol=1e-6)
+    np.testing.assert_allclose(told[0] - told[2], 1.4 * (logs[0] - logs[2]), atol=1e-5)
