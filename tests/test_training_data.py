@@ -245,6 +245,15 @@ def test_each_picture_is_asked_for_what_there_is_and_what_is_not(samples: list[S
     assert [(weight, kind) for *_, weight, kind in nothing] == [(0.0, TEACHER)] * 2
 
 
+def test_absent_names_are_asked_for_where_many_things_are_in_view() -> None:
+    scene = Scene(np.zeros((32, 32, 3), np.uint8), absent=frozenset({"zebra"}))
+    scene.things = {name: np.full((8, 8), 200, np.float32) for name in COCO_NAMES[:10]}
+    rng = np.random.default_rng(0)
+    asked = [[kind for *_, kind in rows_of(scene, 3, rng)] for _ in range(200)]
+    assert all(kinds in ([SEARCH] * 3, [SEARCH, SEARCH, ABSENT]) for kinds in asked)
+    assert 70 < sum(kinds[-1] == ABSENT for kinds in asked) < 130
+
+
 def test_thing_that_is_hardly_in_view_is_not_asked_for() -> None:
     assert thing_density(np.full((4, 4), 63, np.float32)) is None
     seen = np.zeros((4, 4), np.float32)

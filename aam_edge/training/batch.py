@@ -28,6 +28,8 @@ VIEWINGS = 2
 """Densities asked of one picture at most: two instructions at once show what they change."""
 FREE = 0.5
 """How often free viewing is asked for where a teacher told of instructions too."""
+ABSENT_TOO = 0.5
+"""How often a row is kept for a name that is not in view, however many are."""
 KNOWN, SURELY = 0.95, 0.3
 """By how much less one looks for a thing where another is known to be, from which heat on."""
 PEOPLES = 0.5
@@ -210,16 +212,17 @@ def rows_of(
         text, density, weight, kind = scene.densities[place]
         text = free_viewing(rng) if text == "free viewing" else instruction(text, rng)
         rows.append((text, density, weight, kind))
+    absent = sorted(scene.absent)
+    if not absent and scene.searched is not None and not scene.things:
+        absent = list(NAMES)  # nobody knows what is there: as in most searches, it is not
+    kept = int(bool(absent) and rng.random() < ABSENT_TOO)
     names = list(scene.things)
     rng.shuffle(names)
-    for name in names[: prompts - len(rows)]:
+    for name in names[: max(0, prompts - len(rows) - kept)]:
         density_ = thing_density(scene.things[name])
         if density_ is not None:
             rows.append((word_for(name, rng), density_, 1.0, SEARCH))
     elsewhere = elsewhere_of(scene)
-    absent = sorted(scene.absent)
-    if not absent and scene.searched is not None and not scene.things:
-        absent = list(NAMES)  # nobody knows what is there: as in most searches, it is not
     while len(rows) < prompts:
         if absent:
             rows.append((word_for(str(rng.choice(absent)), rng), elsewhere, absent_weight, ABSENT))
