@@ -22,7 +22,7 @@ from aam_edge.errors import DataError, UsageError
 from aam_edge.messages import Frame, Observation
 from aam_edge.model.native.network import NativeNetwork, silent_moment
 from aam_edge.model_api import load
-from aam_edge.training.average import average_weights
+from aam_edge.training.average import average_weights, times
 from aam_edge.training.data import read_gaze_set
 from aam_edge.training.evaluate import GAZE_SETS, evaluate, stills
 from aam_edge.training.export import export_network, load_weights
@@ -159,6 +159,32 @@ def test_mean_of_parts_and_weights(tmp_path: Path) -> None:
         torch.testing.assert_close(mean[weight], run[weight])
     with pytest.raises(UsageError, match=r"weights do not fit the runs.*0\.7 0\.7"):
         average_weights([file, file], [0.7, 0.7])
+
+
+def test_search_evidence_counts_for_more_by_a_factor_and_free_viewing_stays() -> None:
+    network = NativeNetwork().eval()
+    load_weights(network, find_package("nano").tensors)
+    with torch.no_grad():
+        network.decoder.search_gain.bias.zero_()
+    picture = torch.from_numpy(scene(3, 288, 224)).float().permute(2, 0, 1)[None]
+    prompts = torch.from_numpy(np.stack([EMBED("cup"), np.zeros(128, np.float32)]))[None]
+    state = {name: tensor.clone() for name, tensor in network.state_dict().items()}
+    gain = "decoder.search_gain"
+    with torch.inference_mode():
+        once = network.observe(picture, prompts).log_density
+        network.load_state_dict(times(state, 0.0, gain))
+        never = network.observe(picture, prompts).log_density
+        network.load_state_dict(times(state, 1.5, gain))
+        more = network.observe(picture, prompts).log_density
+    added = once[0] - never[0]
+    beyond = more[0] - never[0] - 1.5 * added  # what normalises the map, the same in all cells
+    torch.testing.assert_close(beyond, beyond.mean().expand_as(beyond), atol=1e-3, rtol=1e-3)
+    assert added.std() > 0.01
+    torch.testing.assert_close(more[1], once[1])
+    with pytest.raises(UsageError, match="no tensor's name begins so"):
+        times(state, 1.5, "decoder.nothing")
+    with pytest.raises(UsageError, match="factor is no number"):
+        times(state, float("nan"), gain)
 
 
 def test_temperature_scales_the_log_odds_of_presence_alone() -> None:

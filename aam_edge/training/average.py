@@ -6,6 +6,9 @@ seed, or `--start` from the same checkpoint. A packaged network can be one of th
     python -m aam_edge.training.average runs/a/last.pt runs/b/last.pt --out runs/mean.pt
     python -m aam_edge.training.average runs/a/last.pt nano --weights 0.7 0.3 \
         --parts decoder.film decoder.head --out runs/mean.pt
+
+`--times` makes a linear layer count for more or less, such as how much the nearness of a cell to
+what is searched for adds to the evidence: `--times 1.5 decoder.search_gain`.
 """
 
 from __future__ import annotations
@@ -54,6 +57,19 @@ def average_weights(
     }
 
 
+def times(weights: dict[str, Tensor], factor: float, part: str) -> dict[str, Tensor]:
+    """The tensors whose names begin with a part, times a factor.
+
+    Raises:
+        UsageError: no name begins so, or the factor is not finite.
+    """
+    if not math.isfinite(factor):
+        raise UsageError("factor is no number", f"{factor:g}", "give one, such as 1.5")
+    if not any(name.startswith(part) for name in weights):
+        raise UsageError("no tensor's name begins so", part, "give one such as decoder.search_gain")
+    return {n: factor * t if n.startswith(part) else t for n, t in weights.items()}
+
+
 def main() -> None:
     """Reads the options and writes the mean."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -61,12 +77,23 @@ def main() -> None:
     parser.add_argument("--weights", type=float, nargs="+", help="of each; equal if not given")
     parts = "begins of the names of what is averaged; all if not given"
     parser.add_argument("--parts", nargs="+", default=[""], help=parts)
+    scaled = "a number, and the begin of the names of what is multiplied by it"
+    parser.add_argument("--times", nargs=2, metavar=("FACTOR", "PART"), help=scaled)
     parser.add_argument("--out", type=Path, required=True)
     options = parser.parse_args()
     weights = average_weights(options.runs, options.weights, options.parts)
+    if options.times:
+        weights = times(weights, _number(options.times[0]), options.times[1])
     files = [Path(run) for run in options.runs if run.endswith(".pt")]
     epochs = max((checkpoint.read(file).get("epoch", 0) for file in files), default=0)
     checkpoint.write(options.out, {"average": weights, "epoch": epochs})
+
+
+def _number(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        raise UsageError("factor is no number", text, "give one, such as 1.5") from None
 
 
 if __name__ == "__main__":
