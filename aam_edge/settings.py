@@ -46,6 +46,12 @@ def at_least(key: str, value: float | None, least: float) -> None:
         raise UsageError("setting is out of range", f"{key}={value}", f"give at least {least:g}")
 
 
+def within_one(key: str, value: float) -> None:
+    """Refuses a part of a whole that is not within 0 and 1."""
+    if not 0 <= value <= 1:
+        raise UsageError("setting is out of range", f"{key}={value}", "give 0 to 1")
+
+
 def load_settings(
     kind: type[T],
     file: Path | None = None,

@@ -9,13 +9,14 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="needs the extra [train]")
 
-from aam_edge.training.batch import PLACE, UNKNOWN, Scene
+from aam_edge.errors import UsageError
+from aam_edge.training.batch import PLACE, UNKNOWN, BatchConfig, Scene
 from aam_edge.training.corpus.item import Item, Moment, Thing
 from aam_edge.training.paste import SIDES, Cuttings, cut_out, is_clear, paste
 from aam_edge.training.prompts import COCO_NAMES, NAMES
 from aam_edge.training.sample import Sample
 from aam_edge.training.search_data import found_boxes, read_photos
-from tests.test_training_data import SMALL, all_of, tiny_tree
+from tests.test_training_data import all_of, tiny_tree
 
 ROWS, COLUMNS = 96, 128
 RED = np.array([0, 0, 255], np.uint8)
@@ -111,6 +112,12 @@ def test_boxes_of_labels_and_of_a_sure_detector_are_cut(tmp_path: Path) -> None:
     assert {name for s in samples for name, _ in s.boxes} == {"cup", "person", "dog"}
 
 
+@pytest.mark.parametrize("name", ["pasted", "mosaics"])
+def test_parts_are_within_one(name: str) -> None:
+    with pytest.raises(UsageError, match=f"drawing.{name}=25.*give 0 to 1"):
+        BatchConfig(**{name: 25})
+
+
 def test_photos_nobody_looked_at_get_things(tmp_path: Path) -> None:
     tree = tiny_tree(tmp_path)
     samples = read_photos(tree, tree / "heat.npz", tree / "words.npz")
@@ -118,7 +125,7 @@ def test_photos_nobody_looked_at_get_things(tmp_path: Path) -> None:
         if not sample.has_people:
             sample.boxes = [("zebra", (0.2, 0.2, 0.6, 0.6))]
     plain = all_of(samples, 0)
-    pasted = all_of(samples, 0, SMALL.__class__(batch=4, scale=0.5, mosaics=0.5, pasted=1.0))
+    pasted = all_of(samples, 0, BatchConfig(batch=4, scale=0.5, mosaics=0.5, pasted=1.0))
     zebra = PLACE["zebra"]
 
     def in_view(batches: list) -> int:  # type: ignore[type-arg]

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from aam_edge.messages import Image
-from aam_edge.settings import at_least, setting
+from aam_edge.settings import at_least, setting, within_one
 from aam_edge.training.prompts import FREE_VIEWING, NAMES, free_viewing, instruction, word_for
 from aam_edge.training.sample import Grid, Sample, random_view, relit, thing_density
 
@@ -55,7 +55,7 @@ class BatchConfig:
     prompts: int = setting(3, "asked of each picture through the whole decoder")
     others: int = setting(2600, "photos without people's gaze in an epoch, drawn anew each time")
     mosaics: float = setting(0.35, "part of them that share their picture with another photo")
-    pasted: float = setting(0.0, "part of them onto which a boxed thing of a third is laid")
+    pasted: float = setting(0.0, "part of them onto which a boxed thing of another photo is laid")
     smallest_gaze_crop: float = setting(0.75, "sides of the smallest crop of a photo with gaze")
     smallest_crop: float = setting(0.45, "sides of the smallest crop of another")
     word_noise: float = setting(0.02, "deviation of the noise on each number of a prompt's vector")
@@ -66,6 +66,8 @@ class BatchConfig:
         at_least("drawing.batch", self.batch, 1)
         at_least("drawing.prompts", self.prompts, 1)
         at_least("drawing.others", self.others, 0)
+        within_one("drawing.mosaics", self.mosaics)
+        within_one("drawing.pasted", self.pasted)
         at_least("drawing.absent", self.absent, 0.0)
         at_least("drawing.scale", self.scale, 0.25)
 

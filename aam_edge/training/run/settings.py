@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 from aam_edge.errors import UsageError
-from aam_edge.settings import at_least, section, setting
+from aam_edge.settings import at_least, section, setting, within_one
 from aam_edge.training.batch import BatchConfig
 from aam_edge.training.objective import Shares
 
@@ -94,9 +94,7 @@ class ClipsConfig:
         at_least("clips.every", self.every, 0)
         for name in ("batch", "frames", "span", "most_gap"):
             at_least(f"clips.{name}", getattr(self, name), 1)
-        if not 0 <= self.generated <= 1:
-            value = f"clips.generated={self.generated}"
-            raise UsageError("setting is out of range", value, "give 0 to 1")
+        within_one("clips.generated", self.generated)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
