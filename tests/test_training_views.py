@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -187,6 +188,25 @@ def test_what_is_absent_is_not_searched_on_a_thing_that_is_known() -> None:
     known = scene.things["cup"] > 0.4 * 255
     assert beside.sum() == pytest.approx(1, abs=1e-4)
     assert 0.02 < beside[known].sum() / beside[~known].sum() < 0.5 * alone[known].sum()
+
+
+def test_what_people_saw_is_half_of_what_is_wanted_where_a_teacher_tells_of_it_too() -> None:
+    photo = Photo("", "", Path(), np.full((6, 2), (0.25, 0.25)), (128, 128), 0.03)
+    told = square_at(0.7, 0.7, 64)[:, :, 0].astype(np.float32)
+    sample = Sample(square_at(0.5, 0.5), gaze=[("free viewing", photo)])
+    sample.maps = [(t, told / told.sum(), 0.9) for t in ("free viewing", "count the people")]
+    scene = scene_of(sample, (96, 96), 1.0, np.random.default_rng(3))
+    assert [(text, weight, kind) for text, _, weight, kind in scene.densities] == [
+        ("free viewing", 1.0, GAZE),
+        ("count the people", 0.9, TEACHER),
+    ]
+    mixed, alone = (density for _, density, *_ in scene.densities)
+    assert mixed.sum() == pytest.approx(1, abs=1e-3)
+    assert mixed[alone > 0].sum() == pytest.approx(0.5, abs=0.02)
+    # A crop that people hardly looked into is the teacher's alone.
+    sample.gaze = [("free viewing", replace(photo, points=photo.points[:2]))]
+    scene = scene_of(sample, (96, 96), 1.0, np.random.default_rng(3))
+    assert [kind for *_, kind in scene.densities] == [TEACHER, TEACHER]
 
 
 def test_rooms_that_were_searched_are_taught_half_by_people_and_half_by_the_teacher() -> None:

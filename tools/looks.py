@@ -60,7 +60,12 @@ def logs_of(densities: Sequence[NDArray[np.float32]]) -> Logs:
 
 def apart(logs: Logs, by: float) -> Logs:
     """Ways of viewing one photo, each further from their mean by a part of its distance."""
-    return logs + by * (logs - logs.mean(0))
+    return away(logs, logs.mean(0), by)
+
+
+def away(logs: Logs, other: Logs, by: float) -> Logs:
+    """One way of viewing, further from another by a part of their distance."""
+    return logs + by * (logs - other)
 
 
 def as_stored(logs: NDArray[np.float32]) -> NDArray[np.uint8]:

@@ -15,7 +15,7 @@ from torch import Tensor
 from aam_edge.messages import Image
 from aam_edge.settings import at_least, setting, within_one
 from aam_edge.training.prompts import FREE_VIEWING, NAMES, free_viewing, instruction, word_for
-from aam_edge.training.sample import Grid, Sample, random_view, relit, thing_density
+from aam_edge.training.sample import Grid, Sample, View, random_view, relit, thing_density
 
 Embed = Callable[[str], NDArray[np.float32]]
 """A prompt to its vector, (128,)."""
@@ -30,12 +30,12 @@ FREE = 0.5
 """How often free viewing is asked for where a teacher told of instructions too."""
 ABSENT_TOO = 0.5
 """How often a row is kept for a name that is not in view, however many are."""
-KNOWN, SURELY = 0.95, 0.3
+KNOWN, SURELY = 0.98, 0.3
 """By how much less one looks for a thing where another is known to be, from which heat on."""
 PEOPLES = 0.5
-"""Share of people's density in what a search wants where a teacher tells of it too.
+"""Share of people's density in what is wanted where a teacher tells of the same too.
 
-The rooms in which people searched are few: taken as they are, they are learned by heart.
+People looked at few photos: taken as they are, those are learned by heart.
 """
 GAZE, TEACHER, SEARCH, ABSENT = range(4)
 """What a row is: people's density, a teacher's, a thing in view, a thing that is not."""
@@ -130,16 +130,7 @@ def scene_of(
     scene = Scene(relit(view.picture(sample.image, size), rng), absent=sample.absent)
     if sample.searched is not None:
         scene.searched = view.density(sample.searched, shape)
-    for text, photo in sample.gaze:
-        seen = view.gaze(photo, shape)
-        if seen is not None and scene.searched is not None and text != "free viewing":
-            seen = PEOPLES * seen + (1 - PEOPLES) * scene.searched
-        if seen is not None:
-            scene.densities.append((text, seen, 1.0, GAZE))
-    for text, whole, weight in sample.maps:
-        seen = view.density(whole, shape)
-        if seen is not None:
-            scene.densities.append((text, seen, weight, GAZE if weight == 1 else TEACHER))
+    scene.densities = _densities(sample, view, shape, scene.searched)
     scene.things = {name: view.heat(heat, shape) for name, heat in sample.things.items()}
     if view.width * view.height > 0.7:
         scene.somewhere = sample.somewhere
@@ -147,6 +138,25 @@ def scene_of(
     if sample.words is not None and view.width * view.height > 0.5:
         scene.words = sample.words.astype(np.float32)
     return scene
+
+
+def _densities(
+    sample: Sample, view: View, shape: tuple[int, int], searched: Grid | None
+) -> list[tuple[str, Grid, float, int]]:
+    """People's, mixed with what a teacher tells of the same prompt; then what it alone tells of."""
+    maps = [(text, view.density(whole, shape), weight) for text, whole, weight in sample.maps]
+    people = [(text, view.gaze(photo, shape)) for text, photo in sample.gaze]
+    people += [(text, seen) for text, seen, weight in maps if weight == 1]
+    told = {text: (seen, weight) for text, seen, weight in maps if weight < 1 and seen is not None}
+    searches = {text: searched for text, _ in sample.gaze if text != "free viewing"}
+    found = []
+    for text, seen in people:
+        if seen is None:
+            continue
+        also = told.pop(text)[0] if text in told else searches.get(text)
+        mixed = seen if also is None else PEOPLES * seen + (1 - PEOPLES) * also
+        found.append((text, mixed, 1.0, GAZE))
+    return found + [(text, seen, weight, TEACHER) for text, (seen, weight) in told.items()]
 
 
 def chances_in(scene: Scene, sample: Sample) -> Grid:

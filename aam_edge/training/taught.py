@@ -15,25 +15,24 @@ from aam_edge.training.tables import read_arrays
 
 
 def teach(samples: list[Sample], views: Path, weight: float = 0.5) -> None:
-    """Lets trained networks say where people would look on photos that nobody looked at.
+    """Lets trained networks say where people would look.
 
     Args:
         samples: photos.
         views: an .npz with `free`, (n, 48, 64) uint8 maps in the order of the samples, full scale
             per map. If it has `instructions` (k,), their maps are `instructed` (n, k, 48, 64).
-            Taken where they are not all 0 and nobody looked at the photo in this way.
+            Taken where they are not all 0. People's own of the same prompt are mixed with them.
             If it has `searched`, as `free`, it is where people look in a search without success.
         weight: below 1, the weight of people's own.
     """
     table = read_arrays(views)
     texts = [str(text) for text in table.get("instructions", ())]
     for i, sample in enumerate(samples):
-        by_people = {text for text, *_ in (*sample.gaze, *sample.maps)}
         maps = [table["free"][i], *(table["instructed"][i] if texts else ())]
         told = [
             (text, whole)
             for text, whole in zip((FREE_VIEWING, *texts), maps, strict=True)
-            if text not in by_people and whole.any()
+            if whole.any()
         ]
         if "searched" in table and table["searched"][i].any():
             sample.searched = table["searched"][i].astype(np.float32)
