@@ -28,7 +28,7 @@ class DataConfig:
     photos: str | None = setting(None, "folder with photos/, photos_more/ and data/, see heat")
     heat: str | None = setting(None, "a detector's heat maps of these photos, .npz")
     words: str | None = setting(None, "a classifier's probabilities for these photos, .npz")
-    views: str | None = setting(None, "a teacher's free viewing of these photos, .npz")
+    views: str | None = setting(None, "a teacher's views of the photos, .npz; mixed with people's")
     views_weight: float = setting(0.5, "weight of these views; below 1, the weight of people's own")
     workers: int = setting(1, "processes that decode and augment; 0: none beside the training")
     queue: int = setting(4, "batches that wait for the network, of each worker")
