@@ -66,8 +66,9 @@ def test_what_is_exported_runs_by_its_path_and_its_card_takes_figures(
 
 
 def test_card_says_what_is_known(tmp_path: Path) -> None:
-    text = card_text(find_package("nano"), 3_490_000, "last.pt")
-    assert "# Model card: nano 0." in text
+    nano = find_package("nano")
+    text = card_text(nano, 3_490_000, "last.pt")
+    assert text.startswith(f"# Model card: nano {nano.manifest['version']}\n")
     assert "3.49 M weights, 7.0 MB" in text
     assert "Apache-2.0" in text
     assert f"{BEGIN}\nNot measured yet" in text
